@@ -1,0 +1,1 @@
+//! Runs operations, a file per operation.

@@ -1,0 +1,1 @@
+//! Puts out what was built: archives, layouts, directories, the store.

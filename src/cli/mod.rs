@@ -1,0 +1,1 @@
+//! The command line: arguments, printers and progress. The only room that prints.

@@ -1,0 +1,1 @@
+//! Everything under `$KILN_ROOT`: blobs, layers, images, records, locks and the database.
