@@ -1,2 +1,7 @@
 //! The `kiln` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kiln::cli::run()
+}
