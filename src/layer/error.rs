@@ -65,6 +65,30 @@ pub enum LayerError {
         /// Where it stops.
         at: String,
     },
+    /// The stream that a tar or its compressed form is written to failed.
+    #[error("cannot write the layer{}", at(path))]
+    Write {
+        /// The entry that was being written; empty where it was none.
+        path: String,
+        /// What the stream said.
+        source: io::Error,
+    },
+    /// The content of an entry cannot be read.
+    #[error("cannot read the content of `{path}`")]
+    Content {
+        /// The file.
+        path: String,
+        /// What the reader said.
+        source: io::Error,
+    },
+    /// A file has another size than its entry says.
+    #[error("the size of `{path}` changed while it was read: it is no longer {expected} bytes")]
+    Size {
+        /// The file.
+        path: String,
+        /// The size in its entry.
+        expected: u64,
+    },
     /// A file is not what the index says.
     #[error("the content of `{path}` changed while it was read: expected {expected}, got {got}")]
     Changed {
@@ -87,6 +111,11 @@ impl LayerError {
     pub(crate) fn entry(path: &[u8], why: &'static str) -> Self {
         Self::Entry { path: shown(path), why }
     }
+}
+
+/// The place of a failure in a message, where there is one.
+fn at(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!(" at `{path}`") }
 }
 
 /// A path as text for a message; a very long one is cut.
