@@ -17,7 +17,9 @@ const UNSAFE: [&str; 2] = ["base/sys.rs", "sandbox/sys.rs"];
 fn imports_point_upwards() {
     let mut wrong = Vec::new();
     for (path, text) in sources() {
-        let Some(room) = ROOMS.iter().position(|room| path.starts_with(&format!("{room}/"))) else { continue };
+        let Some(room) = ROOMS.iter().position(|room| path.starts_with(&format!("{room}/"))) else {
+            continue;
+        };
         for target in paths_after(&text, "crate::") {
             match ROOMS.iter().position(|room| *room == target[0]) {
                 Some(used) if used > room => wrong.push(format!("{path} uses {}", target.join("::"))),

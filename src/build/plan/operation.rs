@@ -20,7 +20,7 @@ pub struct Graph {
 pub struct Vertex {
     /// `[build 2/5] RUN make`.
     pub name: String,
-    /// The stage it belongs to, for `--no-cache-filter` and the progress view; empty for sources.
+    /// The stage it belongs to, by its name or as `stage-0`; empty for sources.
     pub stage: String,
     /// Its instruction in the Dockerfile, for errors; `None` for an ONBUILD trigger's.
     pub span: Option<Span>,
@@ -55,7 +55,7 @@ pub enum Operation {
 /// A directory on the host that files are copied from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContextSource {
-    /// `context` for the main one, else the name given to `--build-context`.
+    /// `context` for the main one, else the name as given to `--build-context`.
     pub name: String,
 }
 
@@ -92,8 +92,17 @@ pub struct RunOperation {
     pub mounts: Vec<RunMount>,
     /// `--device`, as written.
     pub devices: Vec<String>,
-    /// A here-document script: written to a file of the sandbox and run (shebang bodies).
-    pub script: Option<String>,
+    /// A here-document with an interpreter line of its own, which `argv` runs.
+    pub script: Option<Script>,
+}
+
+/// A file that is there while a RUN works and in no layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// The absolute path in the sandbox, in a directory that holds nothing else.
+    pub path: String,
+    /// What is in it; its mode is 0755, it cannot be written to.
+    pub content: String,
 }
 
 /// One `--mount` of a RUN, expanded.
@@ -191,7 +200,8 @@ pub enum Source {
     Path {
         /// Whose.
         from: VertexId,
-        /// The pattern, as expanded.
+        /// The pattern, as expanded: it may hold `..`, slashes at its ends and the `/./` of
+        /// `--parents`, all of which are resolved inside the root of `from`.
         pattern: String,
     },
     /// A here-document: a regular file with mode 0644.
