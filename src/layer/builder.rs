@@ -177,9 +177,9 @@ fn push_xattrs(heap: &mut Vec<u8>, xattrs: Xattrs<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::{Entry, Kind};
-    use super::super::testing::{dir, entry, file};
     use super::*;
+    use crate::layer::entry::{Entry, Kind};
+    use crate::layer::testing::{dir, entry, file};
 
     fn refused(entries: &[Entry]) -> String {
         let mut builder = IndexBuilder::new();

@@ -389,9 +389,9 @@ fn device(out: &mut Vec<u8>, code: u8, major: u32, minor: u32) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::entry::Kind;
-    use super::super::testing::{arb_entries, dir, entry, file};
     use super::*;
+    use crate::layer::entry::Kind;
+    use crate::layer::testing::{arb_entries, dir, entry, file};
 
     fn sample() -> Index {
         let mut linked = entry("b/hard", Kind::HardLink(b"b/file".to_vec()));

@@ -203,9 +203,9 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::entry::{Entry, Kind};
-    use super::super::testing::{arb_entries, dir, entry, file};
     use super::*;
+    use crate::layer::entry::{Entry, Kind};
+    use crate::layer::testing::{arb_entries, dir, entry, file};
 
     fn stack(layers: Vec<Vec<Entry>>) -> Merged {
         Merged::new(layers.into_iter().map(|entries| Index::from_entries(entries).unwrap()).collect())
@@ -301,7 +301,7 @@ mod tests {
         let mut implied = std::collections::BTreeSet::<Vec<u8>>::new();
         for (layer, entries) in layers.iter().enumerate() {
             let mut entries = entries.clone();
-            entries.sort_by(|a, b| super::super::entry::compare_paths(&a.path, &b.path));
+            entries.sort_by(|a, b| crate::layer::entry::compare_paths(&a.path, &b.path));
             // First what the layer takes away, then what it brings.
             for entry in &entries {
                 if entry.kind != (Kind::Directory { opaque: false }) {
@@ -348,7 +348,7 @@ mod tests {
                 let children: Vec<_> = merged.children(path).iter().map(|found| found.entry.path.to_vec()).collect();
                 let mut expected: Vec<_> =
                     model.keys().filter(|other| !other.is_empty() && parent(other) == Some(path)).cloned().collect();
-                expected.sort_by(|a, b| super::super::entry::compare_paths(a, b));
+                expected.sort_by(|a, b| crate::layer::entry::compare_paths(a, b));
                 prop_assert_eq!(children, expected);
             }
         }

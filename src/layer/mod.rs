@@ -3,7 +3,9 @@
 //! - [`entry`]: what a layer says about one path
 //! - [`index`]: all entries of a layer, sorted, in one flat file that is mapped into memory
 //! - [`merged`]: a stack of indexes seen as one file system, without mounting it
-//! - [`tar`], [`writer`]: the canonical tar of a layer, alone and with its index
+//! - [`scan`]: a tree to an index
+//! - [`tar`], [`writer`], [`from_tree`]: the canonical tar of a layer, alone, with its index, and
+//!   from a tree
 //!
 //! Tars from outside are foreign bytes: whatever they hold, the room answers with an error that
 //! names the entry, and never leaves the tree it was given.
@@ -11,12 +13,18 @@
 pub mod builder;
 pub mod entry;
 pub mod error;
+pub mod from_tree;
 pub mod hashing;
 pub mod index;
 pub mod merged;
+pub mod scan;
 pub mod tar;
 pub mod walk;
 pub mod writer;
+
+mod sparse;
+mod tree;
+mod xattr;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -316,10 +316,10 @@ fn digits(number: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::{Entry, Kind};
-    use super::super::testing::{dir, entry, file};
     use super::*;
     use crate::base::digest::Digest;
+    use crate::layer::entry::{Entry, Kind};
+    use crate::layer::testing::{dir, entry, file};
 
     fn written(entries: &[(Entry, &[u8])]) -> Vec<u8> {
         let mut writer = TarWriter::new(Vec::new());

@@ -113,3 +113,8 @@ fn complete(mut entries: Vec<Entry>) -> Vec<Entry> {
     }
     entries
 }
+
+/// Whether this process may make devices and trusted attributes, which layers are full of.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}

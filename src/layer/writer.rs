@@ -86,8 +86,8 @@ pub(crate) fn same(path: &[u8], expected: Digest, got: Digest) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{content, dir, file};
     use super::*;
+    use crate::layer::testing::{content, dir, file};
 
     #[test]
     fn the_index_leads_to_the_content() {
