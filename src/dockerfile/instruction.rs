@@ -198,7 +198,8 @@ pub enum RunSecurity {
     Insecure,
 }
 
-/// `RUN --mount=…`. Options that a type does not have were refused when this was made.
+/// `RUN --mount=…`. Options that a type does not have were refused when this was made, and so were
+/// values that can be judged without their variables.
 #[derive(Debug, Clone)]
 pub struct Mount {
     /// The value of `--mount=`.
@@ -233,17 +234,17 @@ pub enum MountKind {
         sharing: CacheSharing,
         /// `ro`
         readonly: bool,
-        /// The mode of a new directory; 0755 if absent.
-        mode: Option<u32>,
-        /// Its owner.
-        uid: Option<u32>,
+        /// The mode of a new directory ([`mode`](super::values::mode)); 0755 if absent.
+        mode: Option<Word>,
+        /// Its owner ([`id`](super::values::id)).
+        uid: Option<Word>,
         /// Its group.
-        gid: Option<u32>,
+        gid: Option<Word>,
     },
     /// `type=tmpfs`
     Tmpfs {
-        /// The limit in bytes.
-        size: Option<u64>,
+        /// The limit ([`size`](super::values::size)).
+        size: Option<Word>,
     },
     /// `type=secret`
     Secret(SecretMount),
@@ -260,12 +261,12 @@ pub struct SecretMount {
     pub env: Option<Word>,
     /// Whether its absence is an error.
     pub required: bool,
-    /// The file's mode; 0400 (ssh: 0600) if absent.
-    pub mode: Option<u32>,
-    /// Its owner.
-    pub uid: Option<u32>,
+    /// The file's mode ([`mode`](super::values::mode)); 0400 (ssh: 0600) if absent.
+    pub mode: Option<Word>,
+    /// Its owner ([`id`](super::values::id)).
+    pub uid: Option<Word>,
     /// Its group.
-    pub gid: Option<u32>,
+    pub gid: Option<Word>,
 }
 
 /// `sharing=` of a cache mount.
@@ -366,6 +367,8 @@ pub struct Variable {
     pub name: String,
     /// What follows the name in braces.
     pub modifier: Option<Modifier>,
+    /// Whether it stands between double quotes, so that its value is never split into words.
+    pub quoted: bool,
 }
 
 /// What may follow a variable's name in braces (reference, "Environment replacement").
@@ -392,7 +395,7 @@ pub enum Modifier {
         /// The message.
         word: Word,
     },
-    /// `#pattern`, `##pattern`
+    /// `#pattern`, `##pattern`; in patterns and replacements escape characters are kept.
     RemovePrefix {
         /// Two signs: the longest match.
         longest: bool,

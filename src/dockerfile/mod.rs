@@ -1,5 +1,37 @@
 //! Text to typed instructions. In: the text of a Dockerfile or an ignore file. Out: typed
 //! instructions with spans, or diagnostics. Pure: no file, environment variable or network is
 //! touched. Follows the Dockerfile reference.
+//!
+//! ```text
+//! text ─lines─▶ logical lines ─syntax─▶ forms ─typed─▶ instructions ─expand─▶ texts
+//!                               │ (pest)       (pest: words)
+//!                               └─dump─▶ JSON
+//! ```
+//!
+//! No input makes it panic, recurse without bound, or take more than time in proportion to its
+//! size. All faults of a file are collected, each with the place of exactly what is wrong.
 
+mod dump;
+pub mod expand;
+mod flags;
+mod grammar;
 pub mod instruction;
+mod lines;
+mod mount;
+mod parse;
+mod syntax;
+mod text;
+mod typed;
+pub mod values;
+mod word;
+
+pub use dump::dump;
+pub use parse::{parse, parse_change, parse_trigger};
+pub use syntax::{File, Form, parse_form};
+pub use word::parse_word;
+
+/// The largest Dockerfile that is read, in bytes.
+pub const MAX_SIZE: usize = 32 << 20;
+
+#[cfg(test)]
+mod tests;
