@@ -190,5 +190,6 @@ fn list(words: &[String]) -> String {
 
 /// One line, whatever is in it.
 fn escaped(text: &str) -> String {
-    text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
 }

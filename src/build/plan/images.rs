@@ -52,3 +52,17 @@ pub enum ImagesError {
     #[error(transparent)]
     Failed(Box<dyn Error + Send + Sync>),
 }
+
+/// An error and its causes on one line.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.ends_with(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = error.source();
+    }
+    text
+}

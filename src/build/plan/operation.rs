@@ -216,6 +216,24 @@ pub enum Source {
 }
 
 impl Operation {
+    /// The bytes of the texts that grow with a Dockerfile's variables.
+    pub(super) fn size(&self) -> usize {
+        let sum = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+        match self {
+            Self::Layers(_) | Self::Context(_) => 0,
+            Self::Workdir { path, .. } => path.len(),
+            Self::Run(run) => sum(&run.env) + sum(&run.argv) + sum(&run.unkeyed_env),
+            Self::Copy(copy) => {
+                let source = |source: &Source| match source {
+                    Source::Path { pattern, .. } => pattern.len(),
+                    Source::Inline { content, .. } => content.len(),
+                    Source::Remote(place) => place.len(),
+                };
+                copy.sources.iter().map(source).sum::<usize>() + sum(&copy.excludes) + copy.destination.len()
+            }
+        }
+    }
+
     /// The vertices whose results this one needs, in a fixed order, each once.
     pub fn inputs(&self) -> Vec<VertexId> {
         let mut inputs = Vec::new();

@@ -84,4 +84,15 @@ impl<'a> PlanRequest<'a> {
     pub fn target_platform(&self) -> &Platform {
         self.platform.as_ref().unwrap_or(&self.host)
     }
+
+    /// Whether no record may be read for the steps of the stage called `name`.
+    pub(super) fn ignores_cache(&self, name: Option<&str>) -> bool {
+        match &self.no_cache {
+            NoCache::None => false,
+            NoCache::All => true,
+            NoCache::Stages(stages) => {
+                name.is_some_and(|name| stages.iter().any(|stage| stage.eq_ignore_ascii_case(name)))
+            }
+        }
+    }
 }
