@@ -18,7 +18,7 @@ use super::scope::Variables;
 use super::stage::Finished;
 
 /// How many bytes a plan may come to: variables that hold each other would grow without end.
-pub(super) const MAX_SIZE: usize = 512 << 20;
+pub(super) const MAX_SIZE: usize = 128 << 20;
 
 /// After how many faults the search for more ends.
 const MAX_FAULTS: usize = 50;

@@ -222,6 +222,29 @@ fn ten_thousand_stages_are_no_recursion() {
     assert_eq!(plan.history.len(), 10_000);
 }
 
+#[test]
+fn variables_cannot_fill_the_memory() {
+    let fault = |text: &str| told(&planned(text).0.expect_err("it is too large"));
+    let mut text = format!("FROM busybox AS a\nENV A={}\n", "x".repeat(1 << 20));
+    let base = text.clone();
+    text.push_str(&(0..1000).map(|number| format!("ENV A{number}=$A\n")).collect::<String>());
+    assert!(fault(&text).contains("more than 128 MiB of variables"));
+    let runs = base.clone() + &"RUN x\n".repeat(1000);
+    assert!(fault(&runs).contains("more than 128 MiB of variables"));
+    let children: String = (0..1000).map(|number| format!("FROM a AS a{number}\nENV x=y\n")).collect();
+    let copies: String = (0..1000).map(|number| format!("COPY --from=a{number} / /\n")).collect();
+    assert!(
+        fault(&format!("{base}{children}FROM scratch\n{copies}")).contains("more than 128 MiB of variables")
+    );
+}
+
+#[test]
+fn faults_come_to_an_end() {
+    let text = format!("FROM busybox\n{}", "STOPSIGNAL $x\n".repeat(10_000));
+    let (plan, _) = planned(&text);
+    assert!(matches!(plan, Err(PlanError::Dockerfile(faults)) if faults.all.len() == 50));
+}
+
 proptest::proptest! {
     #[test]
     fn no_instruction_stops_the_planner(
