@@ -73,6 +73,18 @@ pub enum LayerError {
         /// What the stream said.
         source: io::Error,
     },
+    /// Reading, compressing or writing failed.
+    #[error("cannot compress the layer")]
+    Compress {
+        /// What the reader, the library or the writer said.
+        source: io::Error,
+    },
+    /// A compressed stream cannot be opened.
+    #[error("cannot decompress the layer or archive")]
+    Decompress {
+        /// What the reader or the library said.
+        source: io::Error,
+    },
     /// The content of an entry cannot be read.
     #[error("cannot read the content of `{path}`")]
     Content {

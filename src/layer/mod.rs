@@ -6,11 +6,14 @@
 //! - [`scan`]: a tree to an index
 //! - [`tar`], [`writer`], [`from_tree`]: the canonical tar of a layer, alone, with its index, and
 //!   from a tree
+//! - [`compress`], [`decompress`]: a stream to its compressed form and back
 //!
 //! Tars from outside are foreign bytes: whatever they hold, the room answers with an error that
 //! names the entry, and never leaves the tree it was given.
 
 pub mod builder;
+pub mod compress;
+pub mod decompress;
 pub mod entry;
 pub mod error;
 pub mod from_tree;
