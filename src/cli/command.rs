@@ -10,7 +10,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use super::error::{Error, Result};
 use super::session::Session;
 use super::usage::{self, UsageError};
-use super::{completion, help, version};
+use super::{completion, df, help, history, images, info, inspect, parse, prune, rmi, tag, version};
 use crate::base::similar::nearest;
 
 /// A command whose arguments clap has read.
@@ -57,7 +57,21 @@ const fn entry<A: Run>(paths: &'static [&'static str], usage: &'static str, sect
 
 /// All commands.
 pub const COMMANDS: &[Entry] = &[
+    entry::<images::Args>(
+        &["images", "image ls", "image list"],
+        "[OPTIONS] [REPOSITORY[:TAG]]",
+        Section::Common,
+    ),
     entry::<version::Args>(&["version"], "[OPTIONS]", Section::Common),
+    entry::<info::Args>(&["info", "system info"], "[OPTIONS]", Section::Common),
+    entry::<history::Args>(&["history", "image history"], "[OPTIONS] IMAGE", Section::Other),
+    entry::<inspect::Args>(&["inspect", "image inspect"], "[OPTIONS] NAME|ID [NAME|ID...]", Section::Other),
+    entry::<rmi::Args>(&["rmi", "image rm", "image remove"], "[OPTIONS] IMAGE [IMAGE...]", Section::Other),
+    entry::<tag::Args>(&["tag", "image tag"], "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", Section::Other),
+    entry::<parse::Args>(&["parse"], "[OPTIONS] FILE", Section::Own),
+    entry::<prune::ImageArgs>(&["image prune"], "[OPTIONS]", Section::Other),
+    entry::<prune::BuilderArgs>(&["builder prune", "buildx prune"], "[OPTIONS]", Section::Other),
+    entry::<df::Args>(&["system df"], "[OPTIONS]", Section::Other),
     entry::<completion::Args>(&["completion"], "SHELL", Section::Other),
 ];
 

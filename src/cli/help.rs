@@ -47,7 +47,9 @@ fn row(arg: &Arg) -> (String, String) {
     }
     let mut text = arg.get_help().map(ToString::to_string).unwrap_or_default();
     let default = arg.get_default_values().first().and_then(|value| value.to_str());
-    if let Some(default) = default.filter(|default| !boolean || *default != "false") {
+    if let Some(default) =
+        default.filter(|default| !arg.is_hide_default_value_set() && (!boolean || *default != "false"))
+    {
         let quoted = if boolean || default.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
             default.to_owned()
         } else {

@@ -7,6 +7,17 @@ use super::error::Result;
 use super::table;
 use super::template::Template;
 
+/// What `--format` of a list takes.
+pub const TABLE_HELP: &str = "Format output using a custom template:\n\
+    'table':            Print output in table format with column headers (default)\n\
+    'table TEMPLATE':   Print output in table format using the given Go template\n\
+    'json':             Print in JSON format\n\
+    'TEMPLATE':         Print output using the given Go template.";
+/// What `--format` of single objects takes.
+pub const OBJECT_HELP: &str = "Format output using a custom template:\n\
+    'json':             Print in JSON format\n\
+    'TEMPLATE':         Print output using the given Go template.";
+
 /// How a list is printed.
 #[derive(Debug, Clone, Copy)]
 pub struct Columns {

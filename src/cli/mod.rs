@@ -7,15 +7,27 @@
 
 mod command;
 mod completion;
+mod df;
 pub mod error;
+mod filter;
 mod help;
-pub mod listing;
+mod history;
+mod images;
+mod info;
+mod input;
+mod inspect;
+mod listing;
+mod parse;
 pub mod progress;
+mod prune;
+mod rmi;
 pub mod session;
 mod table;
+mod tag;
 mod template;
-pub mod units;
+mod units;
 mod usage;
+pub mod value;
 mod version;
 
 use std::process::ExitCode;

@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use super::error::{Error, Result};
+use crate::base::clock::Clock;
+use crate::store::Store;
 
 /// The surroundings of one command.
 #[derive(Debug)]
@@ -51,6 +53,12 @@ impl Session {
     /// An error unless this process is root.
     pub fn need_root(&self) -> Result<()> {
         if is_root() { Ok(()) } else { Err(Error::NotRoot { command: self.path.clone() }) }
+    }
+
+    /// The store, made if it is not there. Needs root.
+    pub fn store(&self) -> Result<Store> {
+        self.need_root()?;
+        Ok(Store::open(&self.root(), Clock::System)?)
     }
 
     /// Writes `text` to standard output.

@@ -16,8 +16,7 @@ const API: &str = "1.50";
 /// Show the kiln version information
 #[derive(clap::Parser)]
 pub struct Args {
-    /// Format output using a custom template: 'json' prints JSON, anything else is a Go template
-    #[arg(short, long, value_name = "string")]
+    #[arg(short, long, value_name = "string", help = listing::OBJECT_HELP)]
     format: Option<String>,
 }
 

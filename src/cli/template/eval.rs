@@ -11,6 +11,29 @@ use crate::base::similar::nearest;
 /// Fields that hold maps with the user's own keys: a key that is not there is `<no value>` and no
 /// error, as in Go.
 const MAPS: [&str; 6] = ["Labels", "ExposedPorts", "Volumes", "Annotations", "Data", "Options"];
+/// What Go prints for fields without a value, by their types in Docker's structures. They may be
+/// missing altogether.
+const EMPTY: [(&str, &str); 19] = [
+    ("ArgsEscaped", "false"),
+    ("Cmd", "[]"),
+    ("Entrypoint", "[]"),
+    ("Env", "[]"),
+    ("ExposedPorts", "map[]"),
+    ("Healthcheck", "<nil>"),
+    ("Labels", "map[]"),
+    ("Layers", "[]"),
+    ("OnBuild", "[]"),
+    ("OsVersion", ""),
+    ("RepoDigests", "[]"),
+    ("RepoTags", "[]"),
+    ("Shell", "[]"),
+    ("StopSignal", ""),
+    ("StopTimeout", "<nil>"),
+    ("Test", "[]"),
+    ("Variant", ""),
+    ("Volumes", "map[]"),
+    ("Warnings", "[]"),
+];
 /// What Go prints for a missing key of a map.
 const NO_VALUE: &str = "<no value>";
 
@@ -40,7 +63,8 @@ impl Scope<'_> {
                 Node::Output(pipeline) => {
                     let value = self.pipeline(pipeline, dot)?;
                     if pipeline.variables.is_empty() {
-                        self.text.push_str(&print(&value));
+                        let empty = value.is_null().then(|| empty(pipeline)).flatten();
+                        self.text.push_str(&empty.map_or_else(|| print(&value), str::to_owned));
                     }
                 }
                 Node::If { condition, dot: rebinds, then, otherwise } => {
@@ -170,6 +194,16 @@ impl Scope<'_> {
     }
 }
 
+/// What stands for nothing where a pipeline is just a field.
+fn empty(pipeline: &Pipeline) -> Option<&'static str> {
+    let [command] = &pipeline.commands[..] else { return None };
+    let name = match &command.operands[..] {
+        [Operand::Field(names) | Operand::Variable(_, names) | Operand::Group(_, names)] => names.last()?,
+        _ => return None,
+    };
+    EMPTY.iter().find(|(field, _)| field == name).map(|(_, empty)| *empty)
+}
+
 /// `value.A.B`
 fn fields<'v>(mut value: &'v Value, names: &[String], at: usize) -> Result<&'v Value, TemplateError> {
     static MISSING: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| Value::from(NO_VALUE));
@@ -179,6 +213,7 @@ fn fields<'v>(mut value: &'v Value, names: &[String], at: usize) -> Result<&'v V
             Value::Object(known) => match known.get(name) {
                 Some(value) => value,
                 None if MAPS.contains(&parent) => &MISSING,
+                None if EMPTY.iter().any(|(field, _)| field == name) => &Value::Null,
                 None => {
                     let near = nearest(name, known.keys().map(String::as_str));
                     let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();

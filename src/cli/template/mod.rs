@@ -75,6 +75,7 @@ mod tests {
             "Ratio": 1.5,
             "Parent": "",
             "Empty": null,
+            "Volumes": null,
             "Config": {"Cmd": ["sh", "-c"], "Labels": {"x.y": "<1>", "a": "b"}, "Tty": true},
         })
     }
@@ -94,6 +95,7 @@ mod tests {
             ("{{.Config.Cmd}}", "[sh -c]"),
             ("{{.Config.Labels}}", "map[a:b x.y:<1>]"),
             ("{{.Empty}} {{.Ratio}} {{.Config.Tty}}", "<nil> 1.5 true"),
+            ("{{.Volumes}} {{.Config.Entrypoint}} {{.Config.StopSignal}}|", "map[] [] |"),
             ("{{json .Config.Labels}}", r#"{"x.y":"<1>","a":"b"}"#),
             ("{{json .}}", &sample().to_string()),
             (r#"{{index .Config.Labels "x.y"}}"#, "<1>"),
