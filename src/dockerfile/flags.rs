@@ -138,7 +138,7 @@ fn unknown(form: &Form, flag: &FlagForm, known: &[(&str, Takes)]) -> Diagnostic 
     let instruction = form.name.as_str().to_ascii_uppercase();
     let name = flag.name.as_str();
     let span = Span::new(flag.raw.whole().start, flag.name.whole().end.max(flag.raw.whole().start + 2));
-    let fault = Diagnostic::error(span, format!("{instruction} has no flag `--{name}`"));
+    let fault = Diagnostic::error(span, format!("unknown flag `--{name}` for {instruction}"));
     if let Some(near) = nearest(name, known.iter().map(|(known, _)| *known)) {
         return fault.help(format!("did you mean `--{near}`?"));
     }

@@ -21,6 +21,7 @@ mod lines;
 mod mount;
 mod parse;
 pub mod pattern;
+pub mod properties;
 mod syntax;
 mod text;
 mod typed;

@@ -69,6 +69,12 @@ pub(crate) fn mount(text: &Text, escape: char, faults: &mut Vec<Diagnostic>) -> 
     let kind = options.kind();
     options.check_names(&kind);
     let mount = options.mount(&kind, text.whole());
+    let lacks_target =
+        mount.target.is_none() && !matches!(mount.kind, MountKind::Secret(_) | MountKind::Ssh(_));
+    if lacks_target && faults.len() == before {
+        let fault = Diagnostic::error(text.whole(), "this mount has no target");
+        faults.push(fault.help("add `target=/path`"));
+    }
     (faults.len() == before).then_some(mount)
 }
 
@@ -92,7 +98,7 @@ impl Options<'_> {
                 Err(key) => {
                     let names =
                         OPTIONS.iter().flat_map(|(name, others)| std::iter::once(name).chain(*others));
-                    let fault = Diagnostic::error(place, format!("a mount has no option `{key}`"));
+                    let fault = Diagnostic::error(place, format!("unknown mount option `{key}`"));
                     self.faults.push(fault.did_you_mean(nearest(&key, names.copied())));
                 }
             }
@@ -118,7 +124,7 @@ impl Options<'_> {
         let Some(option) = self.find("type") else { return "bind".to_owned() };
         let kind = option.value.as_ref().map_or(String::new(), |value| value.as_str().to_ascii_lowercase());
         if !TYPES.contains(&kind.as_str()) {
-            let fault = Diagnostic::error(option.span(), format!("there is no mount type `{kind}`"))
+            let fault = Diagnostic::error(option.span(), format!("unknown mount type `{kind}`"))
                 .did_you_mean(nearest(&kind, TYPES))
                 .help(format!("the types are {}", TYPES.join(", ")));
             self.faults.push(fault);
@@ -163,10 +169,6 @@ impl Options<'_> {
                 writable: !self.readonly(true),
             },
         };
-        if target.is_none() && !matches!(kind, MountKind::Secret(_) | MountKind::Ssh(_)) {
-            let fault = Diagnostic::error(span, "this mount has no target");
-            self.faults.push(fault.help("add `target=/path`"));
-        }
         Mount { span, kind, target }
     }
 

@@ -4,17 +4,17 @@ use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::span::Span;
 
 use super::instruction::{Arg, Dockerfile, Instruction, Kind, Stage};
-use super::syntax::{File, Form, parse_form};
+use super::syntax::{File, Form, parse_form, read};
 use super::typed::{NAMES, Typed, typed};
 
 /// Reads the Dockerfile `text`, which errors call `name`. All faults of the file are in the
 /// error, in their order; its spans are byte offsets into `text`.
 pub fn parse(name: &str, text: &[u8]) -> Result<Dockerfile, Diagnostics> {
-    let file = parse_form(name, text)?;
+    let (file, faults) = read(name, text)?;
     let escape = file.directives.escape;
-    let mut assembly = Assembly::default();
+    let mut assembly = Assembly { faults, ..Assembly::default() };
     for form in &file.instructions {
-        let typed = typed(form, escape, &mut assembly.faults);
+        let typed = if form.faulty { None } else { typed(form, escape, &mut assembly.faults) };
         assembly.add(form, typed);
     }
     assembly.finish(file)
@@ -115,6 +115,7 @@ impl Assembly {
             self.faults.push(fault.help("add `FROM image`, or `FROM scratch` to begin with nothing"));
         }
         if !self.faults.is_empty() {
+            self.faults.sort_by_key(|fault| fault.span.start);
             return Err(Diagnostics { source: file.source, all: self.faults });
         }
         Ok(Dockerfile {

@@ -41,6 +41,8 @@ pub struct Form {
     pub(crate) lines: (usize, usize),
     /// The whole instruction, bodies of here-documents included.
     pub(crate) span: Span,
+    /// Whether its form is wrong.
+    pub(crate) faulty: bool,
 }
 
 /// `--name=value`.
@@ -106,6 +108,12 @@ struct Opener {
 /// Reads the form of the Dockerfile `text`, which errors call `name`. All faults of the file are
 /// in the error, in their order.
 pub fn parse_form(name: &str, text: &[u8]) -> Result<File, Diagnostics> {
+    let (file, faults) = read(name, text)?;
+    if faults.is_empty() { Ok(file) } else { Err(Diagnostics { source: file.source, all: faults }) }
+}
+
+/// The form of the Dockerfile with its faults, if it can be read at all.
+pub(crate) fn read(name: &str, text: &[u8]) -> Result<(File, Vec<Diagnostic>), Diagnostics> {
     let source = decode(name, text)?;
     let mut lines = Lines::new(source.text());
     let directives = lines.directives().map_err(|fault| Diagnostics::one(&source, fault))?;
@@ -114,36 +122,32 @@ pub fn parse_form(name: &str, text: &[u8]) -> Result<File, Diagnostics> {
     while let Some(line) = lines.logical() {
         instructions.push(reader.instruction(line, &mut lines));
     }
-    let mut faults = reader.faults;
     if instructions.is_empty() {
         let end = source.text().len();
         let fault = Diagnostic::error(Span::new(end, end), "the file has no instructions");
-        faults.push(fault.help("a Dockerfile begins with `FROM image`"));
+        return Err(Diagnostics::one(&source, fault.help("a Dockerfile begins with `FROM image`")));
     }
-    if faults.is_empty() {
-        return Ok(File { source, directives, instructions });
-    }
-    Err(Diagnostics { source, all: faults })
+    let faults = reader.faults;
+    Ok((File { source, directives, instructions }, faults))
 }
 
 /// The text as a source, if it is text.
-pub(crate) fn decode(name: &str, text: &[u8]) -> Result<Source, Diagnostics> {
-    let fault = |at: usize, message: String| {
-        let source = Source::new(name, String::from_utf8_lossy(text));
-        // Lossy decoding keeps what precedes the first fault, so the offset holds in it.
-        Err(Diagnostics::one(&source, Diagnostic::error(Span::new(at, at + 1), message)))
-    };
+fn decode(name: &str, text: &[u8]) -> Result<Source, Diagnostics> {
     if text.len() > super::MAX_SIZE {
-        let size = super::MAX_SIZE >> 20;
-        return fault(0, format!("the file is larger than {size} MiB"));
+        let message = format!("the file is larger than {} MiB", super::MAX_SIZE >> 20);
+        return Err(Diagnostics::one(&Source::new(name, ""), Diagnostic::error(Span::new(0, 0), message)));
     }
-    match std::str::from_utf8(text) {
-        Err(error) => fault(error.valid_up_to(), "this is not UTF-8 text".to_owned()),
+    let (at, message) = match std::str::from_utf8(text) {
+        Err(error) => (error.valid_up_to(), "this is not UTF-8 text"),
         Ok(text) => match text.find('\0') {
-            Some(at) => fault(at, "the text contains a NUL byte".to_owned()),
-            None => Ok(Source::new(name, text)),
+            Some(at) => (at, "the text contains a NUL byte"),
+            None => return Ok(Source::new(name, text)),
         },
-    }
+    };
+    let source = Source::new(name, String::from_utf8_lossy(text));
+    // Lossy decoding keeps what precedes the fault, so the offset holds in it.
+    let length = source.text()[at..].chars().next().map_or(0, char::len_utf8);
+    Err(Diagnostics::one(&source, Diagnostic::error(Span::new(at, at + length), message)))
 }
 
 struct Reader<'s> {
@@ -156,6 +160,7 @@ impl Reader<'_> {
     fn instruction(&mut self, line: Logical, lines: &mut Lines<'_>) -> Form {
         let span = line.text.whole();
         let mut openers = Vec::new();
+        let before = self.faults.len();
         let mut form = self.form(line.text, line.lines, false, &mut openers);
         form.span = span;
         for opener in openers {
@@ -176,6 +181,7 @@ impl Reader<'_> {
                 span: body.content,
             });
         }
+        form.faulty = self.faults.len() > before;
         if let Args::Trigger(Some(child)) = &mut form.args {
             child.heredocs = form.heredocs.clone();
             child.lines = form.lines;
@@ -202,7 +208,7 @@ impl Reader<'_> {
         }
         let args = self.args(&name.as_str().to_ascii_lowercase(), rest, lines, nested, openers);
         let span = text.whole();
-        Form { text, name, flags, args, heredocs: Vec::new(), lines, span }
+        Form { text, name, flags, args, heredocs: Vec::new(), lines, span, faulty: false }
     }
 
     fn args(
@@ -252,9 +258,7 @@ impl Reader<'_> {
             }
             let message = "a JSON array here may hold strings only";
             let fault = Diagnostic::error(rest.span(range(&item)), message);
-            self.faults.push(
-                fault.help(format!("write \"{}\" in double quotes", item.as_str().replace('"', "\\\""))),
-            );
+            self.faults.push(fault.help("write every item in double quotes"));
         }
         Some(Args::Json(strings))
     }

@@ -95,7 +95,7 @@ impl Typer<'_> {
 
     fn unknown<T>(&mut self) -> Option<T> {
         let written = self.form.name.as_str();
-        let fault = Diagnostic::error(self.form.name.whole(), format!("there is no instruction `{written}`"));
+        let fault = Diagnostic::error(self.form.name.whole(), format!("unknown instruction `{written}`"));
         self.faults.push(fault.did_you_mean(nearest(written, NAMES)));
         None
     }

@@ -153,7 +153,8 @@ impl Context<'_> {
                 Rule::replace | Rule::body_replace => variable.modifier = self.replace(part, whole.start),
                 Rule::bad_modifier => self.bad_modifier(&variable.name, place),
                 Rule::bad_name => {
-                    let span = self.text.span(whole.start..(place.start + 1).min(whole.end));
+                    let next = self.text.as_str()[place.clone()].chars().next().map_or(0, char::len_utf8);
+                    let span = self.text.span(whole.start..place.start + next);
                     let fault = Diagnostic::error(span, "no variable name follows `${`");
                     self.fault(fault.help(r"write `\$` for a dollar sign that stands for itself"));
                 }
