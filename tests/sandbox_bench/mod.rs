@@ -1,6 +1,9 @@
 //! What the sandbox tests stand on: layers in a temporary directory, and a way to run a command
 //! on them.
+// The tests and the benches each use a part of it.
+#![allow(dead_code)]
 
+use std::cell::Cell;
 use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -17,6 +20,7 @@ const APPLETS: [&str; 4] = ["sh", "true", "sleep", "cat"];
 pub struct Bench {
     directory: TempDir,
     layers: Vec<PathBuf>,
+    runs: Cell<u32>,
 }
 
 /// How a command ended and what it wrote.
@@ -37,21 +41,32 @@ impl Bench {
             ["/bin/busybox", "/usr/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
         let busybox = busybox.ok_or("no static busybox is installed (package busybox-static)")?;
         let directory = TempDir::new().map_err(|error| error.to_string())?;
-        let mut bench = Self { directory, layers: Vec::new() };
+        let mut bench = Self { directory, layers: Vec::new(), runs: Cell::new(0) };
         let layer = bench.layer();
         fs::create_dir(layer.join("bin")).expect("a fresh layer");
         fs::copy(busybox, layer.join("bin/busybox")).expect("busybox can be copied");
         for applet in APPLETS {
             std::os::unix::fs::symlink("busybox", layer.join("bin").join(applet)).expect("a fresh layer");
         }
-        for name in ["upper", "work", "mount-points"] {
-            fs::create_dir(bench.path(name)).expect("a fresh directory");
-        }
+        bench.fresh_upper();
         Ok(bench)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Gives the next run an upper of its own: an overlay that was mounted `volatile` takes its
+    /// work directory only once.
+    pub fn fresh_upper(&self) {
+        self.runs.set(self.runs.get() + 1);
+        fs::create_dir(self.upper()).expect("a fresh directory");
+        fs::create_dir(self.path(&format!("work-{}", self.runs.get()))).expect("a fresh directory");
+    }
+
+    /// The directory that takes the changes.
+    pub fn upper(&self) -> PathBuf {
+        self.path(&format!("upper-{}", self.runs.get()))
     }
 
     /// A new layer on top.
@@ -72,8 +87,11 @@ impl Bench {
 
     /// Starts a spec on the layers.
     pub fn start(&self, mut spec: Spec, stdio: Stdio, init: bool) -> Result<Process, SandboxError> {
-        let root =
-            OverlayRoot { lowers: self.layers.clone(), upper: self.path("upper"), work: self.path("work") };
+        let root = OverlayRoot {
+            lowers: self.layers.clone(),
+            upper: self.upper(),
+            work: self.path(&format!("work-{}", self.runs.get())),
+        };
         root.install(&mut spec, &self.path("mount-points"))?;
         spawn(Launch { spec: &spec, stdio, init })
     }
@@ -109,7 +127,7 @@ impl Bench {
 
     /// What is in the upper directory, sorted, as paths.
     pub fn changes(&self) -> Vec<String> {
-        let upper = self.path("upper");
+        let upper = self.upper();
         let mut found = Vec::new();
         let mut ahead = vec![upper.clone()];
         while let Some(directory) = ahead.pop() {

@@ -1,8 +1,6 @@
 //! The OCI form of a filter to the kernel's classic BPF (kernel documentation,
 //! userspace-api/seccomp_filter; seccomp(2)).
 
-use std::collections::BTreeMap;
-
 use libc::sock_filter;
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator,
@@ -34,17 +32,24 @@ const ERRNO: u32 = 0x0005_0000;
 const LONGEST: usize = 4096;
 
 /// What becomes of one system call: the alternatives in order, then the default.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 struct Fate {
     /// Conditions that all have to hold, and the action then.
     alternatives: Vec<(Vec<LinuxSeccompArg>, u32)>,
     otherwise: u32,
+    /// Whether an alternative without conditions has been seen: nothing behind it counts.
+    closed: bool,
 }
 
-impl Fate {
-    fn plain(action: u32) -> Self {
-        Self { alternatives: Vec::new(), otherwise: action }
-    }
+/// The fates of all numbers of one architecture.
+struct Fates {
+    /// The first is the default's; those without alternatives are shared.
+    list: Vec<Fate>,
+    /// For each number from the first on, its place in `list`.
+    of_number: Vec<u16>,
+    /// Numbers far above the others (32-bit ARM's own calls).
+    apart: Vec<(u32, u16)>,
+    first: u32,
 }
 
 /// Compiles `profile`. Rules for one call are alternatives, the first that fits decides; names
@@ -61,27 +66,28 @@ pub(in crate::sandbox) fn compile(profile: &LinuxSeccomp) -> Result<Filter, Sand
     if !listed.contains(&native) {
         listed.insert(0, native);
     }
-    let mut program = vec![load(ARCHITECTURE)];
+    let rules = rules(profile)?;
+    let mut program = Program::default();
+    let mut next = program.done(KILL);
     // x32 calls come with the architecture of x86-64 and a bit in the number.
-    for arch in listed.iter().filter(|arch| **arch != Arch::ScmpArchX32) {
+    for arch in listed.iter().rev().filter(|arch| **arch != Arch::ScmpArchX32) {
         let Some(audit) = audit(*arch) else { continue };
-        let x32 = *arch == Arch::ScmpArchX86_64 && listed.contains(&Arch::ScmpArchX32);
-        let mut ranges = ranges(profile, *arch, default, 0)?;
+        let mut list = Vec::new();
+        let mut ranges = Fates::new(&rules, *arch, default).ranges(&mut list);
         if *arch == Arch::ScmpArchX86_64 {
-            if x32 {
-                ranges.extend(self::ranges(profile, Arch::ScmpArchX32, default, X32_BIT)?);
+            if listed.contains(&Arch::ScmpArchX32) {
+                ranges.extend(Fates::new(&rules, Arch::ScmpArchX32, default).ranges(&mut list));
             } else {
-                ranges.push((X32_BIT, Fate::plain(KILL)));
+                ranges.push((X32_BIT, list.len()));
+                list.push(Fate::plain(KILL));
             }
         }
-        merge(&mut ranges);
-        let mut section = vec![load(NUMBER)];
-        section.extend(tree(&ranges));
-        program.push(jump(JUMP_EQUAL, audit, 1, 0));
-        program.push(always(section.len()));
-        program.extend(section);
+        let tree = program.tree(&ranges, &list);
+        let section = program.load(NUMBER, tree);
+        next = program.jump(JUMP_EQUAL, audit, section, next);
     }
-    program.push(done(KILL));
+    program.load(ARCHITECTURE, next);
+    let program = program.finish();
     if program.len() > LONGEST {
         let length = program.len();
         return Err(SandboxError::Seccomp(format!("{length} instructions, the kernel takes {LONGEST}")));
@@ -126,185 +132,255 @@ pub(super) fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<u
     }
 }
 
-/// The fate of every number from `first` on, as the first number of each range.
-fn ranges(
-    profile: &LinuxSeccomp,
-    arch: Arch,
-    default: u32,
-    first: u32,
-) -> Result<Vec<(u32, Fate)>, SandboxError> {
-    let mut fates: BTreeMap<u32, Fate> = BTreeMap::new();
+/// A rule of the profile with the rows of its names in the table of calls.
+struct Rule {
+    rows: Vec<usize>,
+    conditions: Vec<LinuxSeccompArg>,
+    action: u32,
+}
+
+fn rules(profile: &LinuxSeccomp) -> Result<Vec<Rule>, SandboxError> {
+    let mut rules = Vec::new();
     for rule in profile.syscalls().iter().flatten() {
-        let action = action(rule.action(), rule.errno_ret())?;
         let conditions = rule.args().clone().unwrap_or_default();
         if let Some(bad) = conditions.iter().find(|condition| condition.index() > 5) {
             return Err(SandboxError::Seccomp(format!("a system call has no argument {}", bad.index())));
         }
-        for number in rule.names().iter().filter_map(|name| table::number(arch, name)) {
-            let fate = fates.entry(number).or_insert_with(|| Fate::plain(default));
-            fate.alternatives.push((conditions.clone(), action));
-        }
+        let action = action(rule.action(), rule.errno_ret())?;
+        rules.push(Rule { rows: table::rows(rule.names()), conditions, action });
     }
-    let mut ranges = vec![(first, Fate::plain(default))];
-    for (number, mut fate) in fates {
-        // What stands behind an alternative without conditions is never reached.
-        if let Some(at) = fate.alternatives.iter().position(|(conditions, _)| conditions.is_empty()) {
-            fate.otherwise = fate.alternatives[at].1;
-            fate.alternatives.truncate(at);
-        }
-        ranges.push((number, fate));
-        ranges.push((number + 1, Fate::plain(default)));
-    }
-    if default & 0xffff_0000 == ERRNO {
-        let unknown = Fate::plain(ERRNO | libc::ENOSYS as u32);
-        ranges.push((table::highest(arch) + 1, unknown));
-    }
-    ranges.sort_by_key(|(number, _)| *number);
-    Ok(ranges)
+    Ok(rules)
 }
 
-/// Leaves one range where several with the same fate follow each other, and the last where
-/// several start at the same number.
-fn merge(ranges: &mut Vec<(u32, Fate)>) {
-    let mut merged: Vec<(u32, Fate)> = Vec::with_capacity(ranges.len());
-    for (number, fate) in ranges.drain(..) {
-        if merged.last().is_some_and(|(last, _)| *last == number) {
-            merged.pop();
-        }
-        if merged.last().is_none_or(|(_, last)| *last != fate) {
-            merged.push((number, fate));
-        }
-    }
-    *ranges = merged;
-}
-
-/// The search tree over `ranges`, with the number loaded; not empty.
-fn tree(ranges: &[(u32, Fate)]) -> Vec<sock_filter> {
-    if let [(_, fate)] = ranges {
-        return leaf(fate);
-    }
-    let (below, above) = ranges.split_at(ranges.len() / 2);
-    let (left, right) = (tree(below), tree(above));
-    let mut code = Vec::with_capacity(left.len() + right.len() + 2);
-    match u8::try_from(left.len()) {
-        Ok(distance) => code.push(jump(JUMP_AT_LEAST, above[0].0, distance, 0)),
-        // Too far for a conditional jump.
-        Err(_) => code.extend([jump(JUMP_AT_LEAST, above[0].0, 0, 1), always(left.len())]),
-    }
-    code.extend(left);
-    code.extend(right);
-    code
-}
-
-fn leaf(fate: &Fate) -> Vec<sock_filter> {
-    let mut code = Vec::new();
-    for (conditions, action) in &fate.alternatives {
-        let tests: Vec<Test> = conditions.iter().flat_map(tests).collect();
-        let length = tests.len() + 1;
-        for (at, test) in tests.iter().enumerate() {
-            let target = |way: Way| match way {
-                Way::Next => 0,
-                Way::Skip(count) => count,
-                // At most six conditions of five instructions: always near enough.
-                Way::Fail => (length - at - 1) as u8,
-            };
-            code.push(jump(test.code, test.value, target(test.yes), target(test.no)));
-        }
-        code.push(done(*action));
-    }
-    code.push(done(fate.otherwise));
-    code
-}
-
-/// Where a test leads.
-#[derive(Clone, Copy)]
-enum Way {
-    Next,
-    Skip(u8),
-    Fail,
-}
-
-/// One instruction of a condition; loads and masks have no ways.
-struct Test {
-    code: u16,
-    value: u32,
-    yes: Way,
-    no: Way,
-}
-
-/// A 64-bit comparison in 32-bit steps: the high half first.
-fn tests(condition: &LinuxSeccompArg) -> Vec<Test> {
-    use Way::{Fail, Next, Skip};
-    let test = |code, value, yes, no| Test { code, value, yes, no };
-    let place = ARGUMENTS + 8 * condition.index() as u32;
-    let half = |high: bool| {
-        let high = high == cfg!(target_endian = "little");
-        test(LOAD, place + if high { 4 } else { 0 }, Next, Next)
-    };
-    let halves = |value: u64| ((value >> 32) as u32, value as u32);
-    let (high, low) = halves(condition.value());
-    match condition.op() {
-        LinuxSeccompOperator::ScmpCmpEq => vec![
-            half(true),
-            test(JUMP_EQUAL, high, Next, Fail),
-            half(false),
-            test(JUMP_EQUAL, low, Next, Fail),
-        ],
-        LinuxSeccompOperator::ScmpCmpNe => vec![
-            half(true),
-            test(JUMP_EQUAL, high, Next, Skip(2)),
-            half(false),
-            test(JUMP_EQUAL, low, Fail, Next),
-        ],
-        LinuxSeccompOperator::ScmpCmpGt | LinuxSeccompOperator::ScmpCmpGe => {
-            let strict = condition.op() == LinuxSeccompOperator::ScmpCmpGt;
-            let last = if strict { JUMP_GREATER } else { JUMP_AT_LEAST };
-            vec![
-                half(true),
-                test(JUMP_GREATER, high, Skip(3), Next),
-                test(JUMP_EQUAL, high, Next, Fail),
-                half(false),
-                test(last, low, Next, Fail),
-            ]
-        }
-        LinuxSeccompOperator::ScmpCmpLt | LinuxSeccompOperator::ScmpCmpLe => {
-            let strict = condition.op() == LinuxSeccompOperator::ScmpCmpLt;
-            let last = if strict { JUMP_AT_LEAST } else { JUMP_GREATER };
-            vec![
-                half(true),
-                test(JUMP_GREATER, high, Fail, Next),
-                test(JUMP_EQUAL, high, Next, Skip(2)),
-                half(false),
-                test(last, low, Fail, Next),
-            ]
-        }
-        // The value is the mask, what has to be left is the second value, 0 if there is none.
-        LinuxSeccompOperator::ScmpCmpMaskedEq => {
-            let (wanted_high, wanted_low) = halves(condition.value_two().unwrap_or(0));
-            vec![
-                half(true),
-                test(AND, high, Next, Next),
-                test(JUMP_EQUAL, wanted_high, Next, Fail),
-                half(false),
-                test(AND, low, Next, Next),
-                test(JUMP_EQUAL, wanted_low, Next, Fail),
-            ]
-        }
+impl Fate {
+    fn plain(action: u32) -> Self {
+        Self { alternatives: Vec::new(), otherwise: action, closed: true }
     }
 }
 
-fn jump(code: u16, value: u32, yes: u8, no: u8) -> sock_filter {
-    sock_filter { code, jt: yes, jf: no, k: value }
+impl Fates {
+    fn new(rules: &[Rule], arch: Arch, default: u32) -> Self {
+        let first = if arch == Arch::ScmpArchX32 { X32_BIT } else { 0 };
+        let count = table::highest(arch) - first + 1;
+        let list = vec![Fate::plain(default)];
+        let mut fates = Self { list, of_number: vec![0; count as usize], apart: Vec::new(), first };
+        for rule in rules {
+            for row in &rule.rows {
+                if let Some(number) = table::number_of_row(arch, *row) {
+                    fates.add(number, rule, default);
+                }
+            }
+        }
+        if default & 0xffff_0000 == ERRNO {
+            // One behind the highest: this and all above are calls that nobody knew.
+            let unknown = fates.plain(ERRNO | libc::ENOSYS as u32);
+            fates.of_number.push(unknown);
+        } else {
+            fates.of_number.push(0);
+        }
+        fates
+    }
+
+    fn add(&mut self, number: u32, rule: &Rule, default: u32) {
+        let at = (number - self.first) as usize;
+        let known = match self.of_number.get(at) {
+            Some(known) => *known,
+            None => self.apart.iter().find(|(apart, _)| *apart == number).map_or(0, |(_, fate)| *fate),
+        };
+        if known != 0 {
+            let fate = &mut self.list[usize::from(known)];
+            if !fate.closed && rule.conditions.is_empty() {
+                fate.otherwise = rule.action;
+                fate.closed = true;
+            } else if !fate.closed {
+                fate.alternatives.push((rule.conditions.clone(), rule.action));
+            }
+            return;
+        }
+        let fate = if rule.conditions.is_empty() {
+            self.plain(rule.action)
+        } else {
+            let alternatives = vec![(rule.conditions.clone(), rule.action)];
+            self.push(Fate { alternatives, otherwise: default, closed: false })
+        };
+        match self.of_number.get_mut(at) {
+            Some(place) => *place = fate,
+            None => self.apart.push((number, fate)),
+        }
+    }
+
+    /// The shared fate of calls with this action whatever their arguments; never the default's
+    /// place, which stands for a number without a rule.
+    fn plain(&mut self, action: u32) -> u16 {
+        let same = |fate: &Fate| fate.closed && fate.alternatives.is_empty() && fate.otherwise == action;
+        match self.list.iter().skip(1).position(same) {
+            Some(at) => at as u16 + 1,
+            None => self.push(Fate::plain(action)),
+        }
+    }
+
+    fn push(&mut self, fate: Fate) -> u16 {
+        self.list.push(fate);
+        (self.list.len() - 1) as u16
+    }
+
+    /// The first number of each range of one fate, as its place in `list`, to which the fates are
+    /// added.
+    fn ranges(mut self, list: &mut Vec<Fate>) -> Vec<(u32, usize)> {
+        let base = list.len();
+        let mut ranges: Vec<(u32, usize)> = Vec::new();
+        let mut start = |number: u32, fate: u16| {
+            let fate = base + usize::from(fate);
+            if ranges.last().is_none_or(|(_, last)| *last != fate) {
+                ranges.push((number, fate));
+            }
+        };
+        for (number, fate) in (self.first..).zip(&self.of_number) {
+            start(number, *fate);
+        }
+        let above = self.of_number.last().copied().unwrap_or(0);
+        self.apart.sort_unstable();
+        for (number, fate) in self.apart {
+            start(number, fate);
+            start(number + 1, above);
+        }
+        // Two numbers apart may follow each other: the later start of a number counts.
+        ranges.dedup_by(|after, before| {
+            let same = after.0 == before.0;
+            if same {
+                before.1 = after.1;
+            }
+            same
+        });
+        list.append(&mut self.list);
+        ranges
+    }
 }
 
-fn load(offset: u32) -> sock_filter {
-    jump(LOAD, offset, 0, 0)
+/// A program under construction, from its end to its start: whatever an instruction leads to is
+/// there already. A place is the number of instructions behind it, itself included.
+#[derive(Default)]
+struct Program {
+    /// The last instruction first.
+    reversed: Vec<sock_filter>,
+    /// Places of instructions that return, by action.
+    returns: Vec<(u32, usize)>,
 }
 
-fn done(action: u32) -> sock_filter {
-    jump(RETURN, action, 0, 0)
-}
+impl Program {
+    fn finish(mut self) -> Vec<sock_filter> {
+        self.reversed.reverse();
+        self.reversed
+    }
 
-fn always(distance: usize) -> sock_filter {
-    jump(JUMP, distance as u32, 0, 0)
+    fn push(&mut self, code: u16, value: u32, yes: u8, no: u8) -> usize {
+        self.reversed.push(sock_filter { code, jt: yes, jf: no, k: value });
+        self.reversed.len()
+    }
+
+    /// Ends with `action`.
+    fn done(&mut self, action: u32) -> usize {
+        let near = self.reversed.len().saturating_sub(200);
+        if let Some((_, place)) = self.returns.iter().find(|(known, at)| *known == action && *at > near) {
+            return *place;
+        }
+        let place = self.push(RETURN, action, 0, 0);
+        self.returns.retain(|(known, _)| *known != action);
+        self.returns.push((action, place));
+        place
+    }
+
+    /// The place to name in a jump to `place`, at most `spare` instructions from now: itself, or
+    /// that of a jump to it, as conditional jumps reach only 255 instructions.
+    fn reach(&mut self, place: usize, spare: usize) -> usize {
+        let distance = self.reversed.len() - place;
+        if distance + spare <= 255 { place } else { self.push(JUMP, distance as u32, 0, 0) }
+    }
+
+    fn jump(&mut self, code: u16, value: u32, yes: usize, no: usize) -> usize {
+        let yes = self.reach(yes, 1);
+        let no = self.reach(no, 0);
+        let here = self.reversed.len();
+        self.push(code, value, (here - yes) as u8, (here - no) as u8)
+    }
+
+    /// Loads a word, then goes on at `next`.
+    fn load(&mut self, offset: u32, next: usize) -> usize {
+        self.then(LOAD, offset, next)
+    }
+
+    /// An instruction that goes on at `next`.
+    fn then(&mut self, code: u16, value: u32, next: usize) -> usize {
+        let distance = self.reversed.len() - next;
+        if distance > 0 {
+            self.push(JUMP, distance as u32, 0, 0);
+        }
+        self.push(code, value, 0, 0)
+    }
+
+    /// The search tree over `ranges`, with the number loaded; not empty.
+    fn tree(&mut self, ranges: &[(u32, usize)], list: &[Fate]) -> usize {
+        if let [(_, fate)] = ranges {
+            return self.fate(&list[*fate]);
+        }
+        let (below, above) = ranges.split_at(ranges.len() / 2);
+        let yes = self.tree(above, list);
+        let no = self.tree(below, list);
+        self.jump(JUMP_AT_LEAST, above[0].0, yes, no)
+    }
+
+    fn fate(&mut self, fate: &Fate) -> usize {
+        let mut next = self.done(fate.otherwise);
+        for (conditions, action) in fate.alternatives.iter().rev() {
+            let mut holds = self.done(*action);
+            for condition in conditions.iter().rev() {
+                holds = self.condition(condition, holds, next);
+            }
+            next = holds;
+        }
+        next
+    }
+
+    /// A 64-bit comparison in 32-bit steps, the high half first.
+    fn condition(&mut self, condition: &LinuxSeccompArg, yes: usize, no: usize) -> usize {
+        use LinuxSeccompOperator as Op;
+        let place = ARGUMENTS + 8 * condition.index() as u32;
+        let little = cfg!(target_endian = "little");
+        let (high_at, low_at) = if little { (place + 4, place) } else { (place, place + 4) };
+        let halves = |value: u64| ((value >> 32) as u32, value as u32);
+        let (high, low) = halves(condition.value());
+        match condition.op() {
+            Op::ScmpCmpEq | Op::ScmpCmpNe => {
+                let (equal, other) = if condition.op() == Op::ScmpCmpEq { (yes, no) } else { (no, yes) };
+                let second = self.jump(JUMP_EQUAL, low, equal, other);
+                let second = self.load(low_at, second);
+                let first = self.jump(JUMP_EQUAL, high, second, other);
+                self.load(high_at, first)
+            }
+            Op::ScmpCmpGt | Op::ScmpCmpGe | Op::ScmpCmpLt | Op::ScmpCmpLe => {
+                let (greater, other) = if matches!(condition.op(), Op::ScmpCmpGt | Op::ScmpCmpGe) {
+                    (yes, no)
+                } else {
+                    (no, yes)
+                };
+                let strict = matches!(condition.op(), Op::ScmpCmpGt | Op::ScmpCmpLe);
+                let last = if strict { JUMP_GREATER } else { JUMP_AT_LEAST };
+                let third = self.jump(last, low, greater, other);
+                let third = self.load(low_at, third);
+                let second = self.jump(JUMP_EQUAL, high, third, other);
+                let first = self.jump(JUMP_GREATER, high, greater, second);
+                self.load(high_at, first)
+            }
+            // The value is the mask; what has to be left is the second value, 0 if there is none.
+            Op::ScmpCmpMaskedEq => {
+                let (wanted_high, wanted_low) = halves(condition.value_two().unwrap_or(0));
+                let second = self.jump(JUMP_EQUAL, wanted_low, yes, no);
+                let second = self.then(AND, low, second);
+                let second = self.load(low_at, second);
+                let first = self.jump(JUMP_EQUAL, wanted_high, second, no);
+                let first = self.then(AND, high, first);
+                self.load(high_at, first)
+            }
+        }
+    }
 }

@@ -6,6 +6,8 @@
 //! that are known give ENOSYS, so that a C library newer than the profile falls back.
 
 mod compile;
+#[cfg(test)]
+mod interpret;
 mod profile;
 mod table;
 

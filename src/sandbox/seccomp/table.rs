@@ -25,11 +25,27 @@ fn as_seen(arch: Arch, number: u32) -> u32 {
     if arch == Arch::ScmpArchX32 { number | X32_BIT } else { number }
 }
 
-/// The number of the call `name` on `arch` as the filter sees it.
-pub(super) fn number(arch: Arch, name: &str) -> Option<u32> {
-    let column = column(arch)?;
-    let row = CALLS.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
-    let number = CALLS[row].1[column];
+/// The rows of the calls among `names`.
+pub(super) fn rows(names: &[String]) -> Vec<usize> {
+    let mut rows = Vec::with_capacity(names.len());
+    let mut next = 0;
+    for name in names {
+        // Profiles list names in order, so most are in the row behind the one before.
+        let row = match CALLS.get(next) {
+            Some((known, _)) if known == name => Some(next),
+            _ => CALLS.binary_search_by(|(known, _)| (*known).cmp(name)).ok(),
+        };
+        if let Some(row) = row {
+            rows.push(row);
+            next = row + 1;
+        }
+    }
+    rows
+}
+
+/// The number of a row's call on `arch` as the filter sees it.
+pub(super) fn number_of_row(arch: Arch, row: usize) -> Option<u32> {
+    let number = CALLS.get(row)?.1[column(arch)?];
     (number != NO).then_some(as_seen(arch, number))
 }
 
