@@ -16,8 +16,9 @@
 //! name and renamed; one that is not whole, or of another version, counts as absent. It holds
 //! nothing that cannot be found again by reading the files.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use crate::base::clock::Time;
@@ -98,7 +99,7 @@ impl Index {
         Some(Known { digest: Digest::from_bytes(digest), attributes, lasting: true })
     }
 
-    /// The bytes of row `place`, for carrying it over.
+    /// The bytes of row `place`.
     fn row(&self, place: usize) -> &[u8] {
         &self.map[HEADER + place * ROW..][..ROW]
     }
@@ -111,72 +112,110 @@ impl Index {
     }
 }
 
-/// Collects rows in component order and writes them.
-#[derive(Default)]
-pub(super) struct IndexWriter {
-    rows: Vec<u8>,
-    names: Vec<u8>,
+/// One row of an index to be written.
+pub(super) enum Kept<'a> {
+    /// What is known of the file at `path`.
+    Known { path: &'a [u8], status: &'a Status, known: &'a Known },
+    /// A row of another index.
+    Carried { index: &'a Index, place: usize },
 }
 
-impl IndexWriter {
-    /// Adds what is known of the file at `path`. Files are left out once there are too many
-    /// names for the form.
-    pub(super) fn push(&mut self, path: &[u8], status: &Status, known: &Known) {
-        let mut row = [0; ROW];
-        let mut put = |at: usize, bytes: &[u8]| row[at..at + bytes.len()].copy_from_slice(bytes);
-        put(16, &status.mode.to_le_bytes());
-        put(20, &status.mtime.nanoseconds.to_le_bytes());
-        put(24, &status.ctime.nanoseconds.to_le_bytes());
-        put(32, &status.size.to_le_bytes());
-        put(40, &status.inode.to_le_bytes());
-        put(48, &status.mtime.seconds.to_le_bytes());
-        put(56, &status.ctime.seconds.to_le_bytes());
-        put(64, known.digest.as_bytes());
-        self.add(row, path, &known.attributes.encode());
+/// Tells all rows in component order, the same ones each time, to whoever takes them.
+pub(super) type Rows<'a> = &'a dyn Fn(&mut dyn FnMut(Kept<'_>) -> io::Result<()>) -> io::Result<()>;
+
+/// Puts an index of `rows` in the place of the one at `path`. The rows are asked for twice, so
+/// that the index is never in memory. What is beyond the form's 4 GiB of names is left out.
+pub(super) fn write(path: &Path, rows: Rows<'_>) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(directory)?;
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
+    let mut out = Sum { out: BufWriter::new(file.as_file_mut()), crc: flate2::Crc::new() };
+    out.out.write_all(&[0; HEADER])?;
+    let (mut count, mut names) = (0, 0);
+    rows(&mut |row| match row.encode(names) {
+        Some((row, behind)) => {
+            count += 1;
+            names = behind;
+            out.write_all(&row)
+        }
+        None => Ok(()),
+    })?;
+    let mut written = 0;
+    rows(&mut |row| match row.encode(written) {
+        Some((_, behind)) => {
+            written = behind;
+            row.names().iter().try_for_each(|name| out.write_all(name))
+        }
+        None => Ok(()),
+    })?;
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..16].copy_from_slice(&u64::to_le_bytes(count));
+    header[16..24].copy_from_slice(&u64::from(names).to_le_bytes());
+    header[24..28].copy_from_slice(&out.crc.sum().to_le_bytes());
+    out.out.seek(SeekFrom::Start(0))?;
+    out.out.write_all(&header)?;
+    out.out.flush()?;
+    drop(out);
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+impl Kept<'_> {
+    /// The path and the attributes.
+    fn names(&self) -> [Cow<'_, [u8]>; 2] {
+        match self {
+            Self::Known { path, known, .. } => [Cow::Borrowed(*path), Cow::Owned(known.attributes.encode())],
+            Self::Carried { index, place } => {
+                let row = index.row(*place);
+                let attributes = index.name(u32_at(row, 8), u32_at(row, 12));
+                [Cow::Borrowed(index.path(*place)), Cow::Borrowed(attributes)]
+            }
+        }
     }
 
-    /// Adds row `place` of another index.
-    pub(super) fn carry(&mut self, index: &Index, place: usize) {
-        let row = index.row(place);
-        let attributes = index.name(u32_at(row, 8), u32_at(row, 12));
-        self.add(row.try_into().expect("a row's length"), index.path(place), attributes);
+    /// The row if its names start at `names`, and where the next one's start.
+    fn encode(&self, names: u32) -> Option<([u8; ROW], u32)> {
+        let mut row = match self {
+            Self::Known { status, known, .. } => encode(status, known),
+            Self::Carried { index, place } => index.row(*place).try_into().expect("a row's length"),
+        };
+        let mut start = names;
+        for (name, at) in self.names().iter().zip([0, 8]) {
+            let length = u32::try_from(name.len()).ok()?;
+            row[at..at + 4].copy_from_slice(&start.to_le_bytes());
+            row[at + 4..at + 8].copy_from_slice(&length.to_le_bytes());
+            start = start.checked_add(length)?;
+        }
+        Some((row, start))
     }
+}
 
-    fn add(&mut self, mut row: [u8; ROW], path: &[u8], attributes: &[u8]) {
-        if self.names.len() + path.len() + attributes.len() > u32::MAX as usize {
-            return;
-        }
-        let mut at = 0;
-        for text in [path, attributes] {
-            row[at..at + 4].copy_from_slice(&(self.names.len() as u32).to_le_bytes());
-            row[at + 4..at + 8].copy_from_slice(&(text.len() as u32).to_le_bytes());
-            self.names.extend_from_slice(text);
-            at += 8;
-        }
-        self.rows.extend_from_slice(&row);
-    }
+/// A row without its names.
+fn encode(status: &Status, known: &Known) -> [u8; ROW] {
+    let mut row = [0; ROW];
+    let mut put = |at: usize, bytes: &[u8]| row[at..at + bytes.len()].copy_from_slice(bytes);
+    put(16, &status.mode.to_le_bytes());
+    put(20, &status.mtime.nanoseconds.to_le_bytes());
+    put(24, &status.ctime.nanoseconds.to_le_bytes());
+    put(32, &status.size.to_le_bytes());
+    put(40, &status.inode.to_le_bytes());
+    put(48, &status.mtime.seconds.to_le_bytes());
+    put(56, &status.ctime.seconds.to_le_bytes());
+    put(64, known.digest.as_bytes());
+    row
+}
 
-    /// Puts the index in the place of the one at `path`.
-    pub(super) fn write(self, path: &Path) -> io::Result<()> {
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        std::fs::create_dir_all(directory)?;
-        let mut header = [0; HEADER];
-        header[..8].copy_from_slice(&MAGIC);
-        header[8..16].copy_from_slice(&((self.rows.len() / ROW) as u64).to_le_bytes());
-        header[16..24].copy_from_slice(&(self.names.len() as u64).to_le_bytes());
-        let mut crc = flate2::Crc::new();
-        crc.update(&self.rows);
-        crc.update(&self.names);
-        header[24..28].copy_from_slice(&crc.sum().to_le_bytes());
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
-        let mut out = BufWriter::new(file.as_file_mut());
-        for piece in [&header[..], &self.rows, &self.names] {
-            out.write_all(piece)?;
-        }
-        out.flush()?;
-        drop(out);
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+/// Keeps the checksum of what passes.
+struct Sum<'a> {
+    out: BufWriter<&'a mut File>,
+    crc: flate2::Crc,
+}
+
+impl Sum<'_> {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.crc.update(bytes);
+        self.out.write_all(bytes)
     }
 }
 

@@ -32,6 +32,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -43,16 +44,18 @@ use crate::base::clock::Time;
 use crate::base::digest::Digest;
 use crate::base::rooted::Root;
 use crate::dockerfile::ignore::IgnoreFile;
+use crate::layer::entry::compare_paths;
 
 use assemble::Assembled;
 use clock::Start;
 use hash::Known;
-use index::{Index, IndexWriter};
+use index::{Index, Kept};
 use table::{Status, Table};
 
 pub use error::{Change, ContextError};
 pub use hash::Watch;
 pub use open::{Content, Reader};
+pub use walk::Stop;
 
 /// The entries of a directory that are not ignored, and what is known of their content.
 ///
@@ -63,8 +66,6 @@ pub struct Context {
     device: u64,
     ignore: Arc<IgnoreFile>,
     index_path: PathBuf,
-    /// What the last scan knew; how much of it still holds is in `known`.
-    index: Option<Index>,
     table: Table,
     /// For each row; only files are ever known.
     known: Vec<OnceLock<Known>>,
@@ -80,6 +81,16 @@ impl Context {
     /// between builds, a file of this directory's own (see [`Context::index_name`]). No file is
     /// read.
     pub fn scan(directory: &Path, ignore: Arc<IgnoreFile>, index: &Path) -> Result<Self, ContextError> {
+        Self::scan_until(directory, ignore, index, &|| false)
+    }
+
+    /// The same, ended by a [`ContextError::Cancelled`] soon after `stop` begins to say so.
+    pub fn scan_until(
+        directory: &Path,
+        ignore: Arc<IgnoreFile>,
+        index: &Path,
+        stop: Stop<'_>,
+    ) -> Result<Self, ContextError> {
         let start = Start::now();
         let fail = |source| ContextError::Open { path: directory.to_owned(), source };
         let root = Root::open(directory).map_err(fail)?;
@@ -87,12 +98,12 @@ impl Context {
         let device = stat.st_dev;
         let last = Index::open(index);
         let surveyed = match last {
-            None => survey::survey(directory, device, &ignore),
+            None => survey::survey(directory, device, &ignore, stop),
             Some(_) => None,
         };
         let walked = match surveyed {
             Some(walked) => walked,
-            None => walk::walk(&root, device, &ignore)?,
+            None => walk::walk(&root, device, &ignore, stop)?,
         };
         let Assembled { table, known } =
             assemble::assemble(walked, Status::new(&stat, device), last.as_ref())
@@ -102,7 +113,6 @@ impl Context {
             device,
             ignore,
             index_path: index.to_owned(),
-            index: last,
             table,
             known,
             learned: AtomicBool::new(false),
@@ -184,46 +194,39 @@ impl Context {
     /// Keeps the digests for the next scan, if there are new ones. What is known of files that
     /// are ignored in this scan is carried over: another Dockerfile may have other patterns.
     pub fn save(&self) -> Result<(), ContextError> {
-        let index = self.index.as_ref();
-        let lasting = |row: u32| self.known[row as usize].get().filter(|known| known.lasting);
         if !self.learned.swap(false, Relaxed) {
             return Ok(());
         }
-        let mut writer = IndexWriter::default();
-        let mut next = 0;
-        for row in 0..self.table.len() {
-            let path = self.table.path(row);
-            if let Some(index) = index {
-                self.carry_ignored(index, &mut next, Some(path), &mut writer);
-            }
-            if let Some(known) = lasting(row) {
-                writer.push(path, &self.table.row(row).status, known);
-            }
-        }
-        if let Some(index) = index {
-            self.carry_ignored(index, &mut next, None, &mut writer);
-        }
-        let fail = |source| ContextError::Save { path: self.index_path.clone(), source };
-        writer.write(&self.index_path).map_err(fail)
+        // Looked at again: another build may have put a newer one there.
+        let last = Index::open(&self.index_path);
+        index::write(&self.index_path, &|take| self.tell_rows(last.as_ref(), take))
+            .map_err(|source| ContextError::Save { path: self.index_path.clone(), source })
     }
 
-    /// Carries rows of the last index that come before `until` over if they are ignored now, and
-    /// passes the one at `until`.
-    fn carry_ignored(&self, index: &Index, next: &mut usize, until: Option<&[u8]>, writer: &mut IndexWriter) {
-        use crate::layer::entry::compare_paths;
-        while *next < index.len() {
-            let path = index.path(*next);
-            match until.map(|until| compare_paths(path, until)) {
-                Some(std::cmp::Ordering::Greater) => return,
-                Some(std::cmp::Ordering::Equal) => {
-                    *next += 1;
-                    return;
-                }
-                _ if self.excluded(path) => writer.carry(index, *next),
-                _ => {}
+    /// Tells the rows of a new index: what is known of the files of this scan and, from the last
+    /// index, of files that are ignored now.
+    fn tell_rows(
+        &self,
+        last: Option<&Index>,
+        take: &mut dyn FnMut(Kept<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut old = (0..last.map_or(0, Index::len)).peekable();
+        let path_of = |place: usize| last.map_or(&[][..], |index| index.path(place));
+        let carry = |place: usize, take: &mut dyn FnMut(Kept<'_>) -> io::Result<()>| match last {
+            Some(index) if self.excluded(index.path(place)) => take(Kept::Carried { index, place }),
+            _ => Ok(()),
+        };
+        for row in 0..self.table.len() {
+            let path = self.table.path(row);
+            while let Some(place) = old.next_if(|place| compare_paths(path_of(*place), path).is_lt()) {
+                carry(place, take)?;
             }
-            *next += 1;
+            let _ = old.next_if(|place| path_of(*place) == path);
+            if let Some(known) = self.known[row as usize].get().filter(|known| known.lasting) {
+                take(Kept::Known { path, status: &self.table.row(row).status, known })?;
+            }
         }
+        old.try_for_each(|place| carry(place, take))
     }
 
     /// What tells whether a file's times are old enough.

@@ -18,10 +18,15 @@ use crate::dockerfile::ignore::IgnoreFile;
 use crate::layer::entry::{compare_paths, parent};
 
 use super::table::Status;
-use super::walk::{LONGEST_PATH, NONE, Part, Walked};
+use super::walk::{LONGEST_PATH, NONE, Part, Stop, Walked};
 
 /// Lists everything under `directory` that `patterns` let through, or nothing if it cannot.
-pub(super) fn survey(directory: &Path, device: u64, patterns: &Arc<IgnoreFile>) -> Option<Walked> {
+pub(super) fn survey(
+    directory: &Path,
+    device: u64,
+    patterns: &Arc<IgnoreFile>,
+    stop: Stop<'_>,
+) -> Option<Walked> {
     let base = directory.canonicalize().ok()?;
     let skip = base.as_os_str().len() + usize::from(base != Path::new("/"));
     let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
@@ -33,7 +38,7 @@ pub(super) fn survey(directory: &Path, device: u64, patterns: &Arc<IgnoreFile>) 
         !pruning.is_ignored(path) || (may_be_directory(entry) && !prunable(&pruning, path))
     });
     let collected = Collected::default();
-    builder.build_parallel().visit(&mut Builder { collected: &collected, device, skip, patterns });
+    builder.build_parallel().visit(&mut Builder { collected: &collected, device, skip, patterns, stop });
     if collected.failed.into_inner() {
         return None;
     }
@@ -82,6 +87,7 @@ struct Builder<'a> {
     device: u64,
     skip: usize,
     patterns: &'a IgnoreFile,
+    stop: Stop<'a>,
 }
 
 struct Visitor<'a> {
@@ -89,19 +95,20 @@ struct Visitor<'a> {
     device: u64,
     skip: usize,
     patterns: &'a IgnoreFile,
+    stop: Stop<'a>,
     batch: Batch,
 }
 
 impl<'a> ParallelVisitorBuilder<'a> for Builder<'a> {
     fn build(&mut self) -> Box<dyn ParallelVisitor + 'a> {
-        let Self { collected, device, skip, patterns } = *self;
-        Box::new(Visitor { collected, device, skip, patterns, batch: Batch::default() })
+        let Self { collected, device, skip, patterns, stop } = *self;
+        Box::new(Visitor { collected, device, skip, patterns, stop, batch: Batch::default() })
     }
 }
 
 impl ParallelVisitor for Visitor<'_> {
     fn visit(&mut self, entry: Result<DirEntry, ignore::Error>) -> WalkState {
-        if entry.ok().and_then(|entry| self.add(&entry)).is_some() {
+        if !(self.stop)() && entry.ok().and_then(|entry| self.add(&entry)).is_some() {
             return WalkState::Continue;
         }
         self.collected.failed.store(true, Relaxed);

@@ -25,7 +25,7 @@ impl Fixture {
         let fixture = Self { dir: tempfile::tempdir().unwrap(), ignore: ignore("") };
         fs::create_dir(fixture.at("")).unwrap();
         // With an index, if an empty one, it is the walk of this room that lists.
-        IndexWriter::default().write(&fixture.index()).unwrap();
+        index::write(&fixture.index(), &|_| Ok(())).unwrap();
         files.iter().for_each(|path| fixture.write(path, path));
         fixture
     }
@@ -155,7 +155,7 @@ fn every_kind_is_told_and_only_files_are_opened() {
     assert_eq!((kind("dir"), kind("file")), (ContextKind::Directory, ContextKind::File));
     let file = context.get(b"file").unwrap();
     assert_eq!((file.mode(), file.size()), (0o4751, 4));
-    assert!(survey::survey(&fixture.at(""), context.device, &context.ignore).is_some());
+    assert!(survey::survey(&fixture.at(""), context.device, &context.ignore, &|| false).is_some());
     same(&context, &fixture.first_scan());
     // Opening the FIFO would hang.
     context.hash(context.entries(), CONTINUE).unwrap();
@@ -446,6 +446,17 @@ fn a_stream_is_held_against_its_digest() {
     again.hash(again.entries(), CONTINUE).unwrap();
     assert_eq!(read(&again, b"f").unwrap(), b"x");
     assert!(ContextError::find_change(&std::io::Error::other("full")).is_none());
+}
+
+#[test]
+fn a_scan_can_be_stopped() {
+    let fixture = Fixture::new(&["a/b/c/d"]);
+    for index in [fixture.index(), fixture.at("nothing")] {
+        let asked = std::sync::atomic::AtomicU64::new(0);
+        let stop: Stop<'_> = &|| asked.fetch_add(1, Relaxed) > 1;
+        let stopped = Context::scan_until(&fixture.at(""), fixture.ignore.clone(), &index, stop);
+        assert!(matches!(stopped, Err(ContextError::Cancelled)));
+    }
 }
 
 #[test]

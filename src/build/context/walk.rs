@@ -95,14 +95,23 @@ impl Part {
     }
 }
 
+/// Asked again and again whether to give up.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// Lists everything under `root` that `ignore` does not leave out.
-pub(super) fn walk(root: &Root, device: u64, ignore: &IgnoreFile) -> Result<Walked, ContextError> {
+pub(super) fn walk(
+    root: &Root,
+    device: u64,
+    ignore: &IgnoreFile,
+    stop: Stop<'_>,
+) -> Result<Walked, ContextError> {
     let first = Job::List { directory: 0, path: Vec::new(), level: ignore.root() };
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let walker = Walker {
         root,
         device,
         ignore,
+        stop,
         most_threads: cores.clamp(2, MOST_THREADS),
         directories: AtomicU32::new(0),
         shared: Mutex::new(Shared { jobs: vec![first], threads: 1, ..Shared::default() }),
@@ -130,6 +139,7 @@ struct Walker<'a> {
     root: &'a Root,
     device: u64,
     ignore: &'a IgnoreFile,
+    stop: Stop<'a>,
     most_threads: usize,
     /// The number of the last directory.
     directories: AtomicU32,
@@ -253,6 +263,9 @@ impl Walker<'_> {
     }
 
     fn run(&self, job: Job, scratch: &mut Scratch) -> Result<Brought, ContextError> {
+        if (self.stop)() {
+            return Err(ContextError::Cancelled);
+        }
         let (listed, range, mut jobs) = match job {
             Job::Examine(listed, range) => (listed, range, Vec::new()),
             Job::List { directory, path, level } => {
