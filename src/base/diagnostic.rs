@@ -79,14 +79,19 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let end = self.span.end.min(source.text().len());
-        let start = self.span.start.min(end);
-        let mut annotation = AnnotationKind::Primary.span(start..end);
+        let end = source.text().ceil_char_boundary(self.span.end);
+        let start = source.text().floor_char_boundary(self.span.start.min(end));
+        // Only the lines concerned: the renderer reads all that it is given.
+        let from = source.text()[..start].rfind('\n').map_or(0, |at| at + 1);
+        let to = source.text()[end..].find('\n').map_or(source.text().len(), |at| end + at);
+        let excerpt = &source.text()[from..to];
+        let mut annotation = AnnotationKind::Primary.span(start - from..end - from);
         if !self.label.is_empty() {
             annotation = annotation.label(self.label.as_str());
         }
         let title = format!("{}: {}", self.place(source), self.message);
-        let snippet = Snippet::source(source.text()).path(source.name()).annotation(annotation);
+        let snippet =
+            Snippet::source(excerpt).line_start(source.line(from)).path(source.name()).annotation(annotation);
         let group = level.primary_title(title.as_str()).element(snippet);
         let group =
             self.help.iter().fold(group, |group, help| group.element(Level::HELP.message(help.as_str())));

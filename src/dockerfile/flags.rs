@@ -46,6 +46,9 @@ impl Flags {
             if let Err(fault) = flags.add(form, flag, known) {
                 faults.push(fault);
             }
+            if faults.len() >= super::MAX_FAULTS {
+                break;
+            }
         }
         flags
     }

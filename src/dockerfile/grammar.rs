@@ -21,8 +21,8 @@ pub(crate) use generated::Rule;
 /// is measured before it runs.
 pub(crate) const MAX_DEPTH: usize = 40;
 
-/// Far more calls than a line of [`super::MAX_SIZE`] needs; a guard, not a limit anyone meets.
-const MAX_CALLS: usize = 2_000_000_000;
+/// Far more calls than the longest text that is parsed needs; a guard, not a limit anyone meets.
+const MAX_CALLS: usize = 1_000_000_000;
 
 /// The parts of `text` by `rule`, which must match all of it or as far as the rule says; nothing
 /// if it does not match.

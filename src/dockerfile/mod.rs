@@ -36,5 +36,15 @@ pub use word::parse_word;
 /// The largest Dockerfile that is read, in bytes.
 pub const MAX_SIZE: usize = 32 << 20;
 
+/// The longest instruction, in bytes, bodies of here-documents not counted. The kernel takes no
+/// command of an eighth of it.
+pub const MAX_INSTRUCTION: usize = 1 << 20;
+
+/// The most instructions of a file.
+pub const MAX_INSTRUCTIONS: usize = 50_000;
+
+/// The most faults of a file that are told.
+pub const MAX_FAULTS: usize = 100;
+
 #[cfg(test)]
 mod tests;

@@ -88,6 +88,9 @@ impl Options<'_> {
     fn read(&mut self, text: &Text) {
         let Some(parts) = grammar::parse(Rule::mount, text.as_str()) else { return };
         for part in inner(parts) {
+            if self.faults.len() >= super::MAX_FAULTS {
+                return;
+            }
             let place = text.span(range(&part));
             match option(text, part) {
                 Ok(option) => self.add(option),

@@ -4,7 +4,7 @@ use crate::base::diagnostic::{Diagnostic, Diagnostics};
 use crate::base::span::Span;
 
 use super::instruction::{Arg, Dockerfile, Instruction, Kind, Stage};
-use super::syntax::{File, Form, parse_form, read};
+use super::syntax::{File, Form, diagnostics, parse_form, read};
 use super::typed::{NAMES, Typed, typed};
 
 /// Reads the Dockerfile `text`, which errors call `name`. All faults of the file are in the
@@ -14,6 +14,9 @@ pub fn parse(name: &str, text: &[u8]) -> Result<Dockerfile, Diagnostics> {
     let escape = file.directives.escape;
     let mut assembly = Assembly { faults, ..Assembly::default() };
     for form in &file.instructions {
+        if assembly.faults.len() >= super::MAX_FAULTS {
+            break;
+        }
         let typed = if form.faulty { None } else { typed(form, escape, &mut assembly.faults) };
         assembly.add(form, typed);
     }
@@ -62,7 +65,7 @@ fn single(name: &str, text: &str, refused: &[&str], allowed: &[&str]) -> Result<
     match typed(form, file.directives.escape, &mut faults) {
         Some(Typed::Other(instruction)) => Ok(*instruction),
         Some(Typed::From(_)) => Err(fault(form.name.whole(), "FROM cannot stand here".to_owned())),
-        None => Err(Diagnostics { source: file.source.clone(), all: faults }),
+        None => Err(diagnostics(file.source.clone(), faults)),
     }
 }
 
@@ -115,8 +118,7 @@ impl Assembly {
             self.faults.push(fault.help("add `FROM image`, or `FROM scratch` to begin with nothing"));
         }
         if !self.faults.is_empty() {
-            self.faults.sort_by_key(|fault| fault.span.start);
-            return Err(Diagnostics { source: file.source, all: self.faults });
+            return Err(diagnostics(file.source, self.faults));
         }
         Ok(Dockerfile {
             source: file.source,

@@ -109,7 +109,38 @@ struct Opener {
 /// in the error, in their order.
 pub fn parse_form(name: &str, text: &[u8]) -> Result<File, Diagnostics> {
     let (file, faults) = read(name, text)?;
-    if faults.is_empty() { Ok(file) } else { Err(Diagnostics { source: file.source, all: faults }) }
+    if faults.is_empty() { Ok(file) } else { Err(diagnostics(file.source, faults)) }
+}
+
+/// The faults of a file in their order, cut to what anyone would read.
+pub(crate) fn diagnostics(source: Source, mut faults: Vec<Diagnostic>) -> Diagnostics {
+    const LONGEST: usize = 400;
+    faults.sort_by_key(|fault| fault.span.start);
+    faults.truncate(super::MAX_FAULTS);
+    for fault in &mut faults {
+        for text in std::iter::once(&mut fault.message).chain(&mut fault.help) {
+            if text.len() > LONGEST {
+                text.truncate(text.floor_char_boundary(LONGEST));
+                text.push('…');
+            }
+        }
+        let end = source.text().floor_char_boundary(fault.span.start + LONGEST);
+        fault.span.end = fault.span.end.min(end.max(fault.span.start));
+    }
+    Diagnostics { source, all: faults }
+}
+
+/// What is wrong with a line that is too long, or one too many.
+fn excess(line: &Logical, before: usize) -> Option<Diagnostic> {
+    let span = line.text.span(0..line.text.as_str().find(' ').unwrap_or(0));
+    if line.text.as_str().len() > super::MAX_INSTRUCTION {
+        let message = format!("this instruction is longer than {} KiB", super::MAX_INSTRUCTION >> 10);
+        return Some(
+            Diagnostic::error(span, message).help("put the text into a file, or into a here-document"),
+        );
+    }
+    let message = format!("the file has more than {} instructions", super::MAX_INSTRUCTIONS);
+    (before == super::MAX_INSTRUCTIONS).then(|| Diagnostic::error(span, message))
 }
 
 /// The form of the Dockerfile with its faults, if it can be read at all.
@@ -120,9 +151,16 @@ pub(crate) fn read(name: &str, text: &[u8]) -> Result<(File, Vec<Diagnostic>), D
     let mut reader = Reader { source: &source, escape: directives.escape, faults: Vec::new() };
     let mut instructions = Vec::new();
     while let Some(line) = lines.logical() {
+        if let Some(fault) = excess(&line, instructions.len()) {
+            reader.faults.push(fault);
+            break;
+        }
         instructions.push(reader.instruction(line, &mut lines));
+        if reader.faults.len() >= super::MAX_FAULTS {
+            break;
+        }
     }
-    if instructions.is_empty() {
+    if instructions.is_empty() && reader.faults.is_empty() {
         let end = source.text().len();
         let fault = Diagnostic::error(Span::new(end, end), "the file has no instructions");
         return Err(Diagnostics::one(&source, fault.help("a Dockerfile begins with `FROM image`")));

@@ -9,28 +9,30 @@ use crate::base::span::Span;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Text {
     text: String,
-    /// (offset in the text, offset in the source), rising in both.
+    /// Where the first piece stands in the source.
+    start: usize,
+    /// The further pieces: (offset in the text, offset in the source), rising in both.
     pieces: Vec<(usize, usize)>,
 }
 
 impl Text {
     /// `text` as it stands in the source from `source` on.
     pub(crate) fn at(source: usize, text: &str) -> Self {
-        Self { text: text.to_owned(), pieces: vec![(0, source)] }
+        Self { text: text.to_owned(), start: source, pieces: Vec::new() }
     }
 
     /// Appends `piece`, which stands in the source from `source` on.
     pub(crate) fn push(&mut self, piece: &str, source: usize) {
-        self.pieces.push((self.text.len(), source));
+        self.place(source);
         self.text.push_str(piece);
     }
 
     /// Appends the part `range` of another text.
     pub(crate) fn append(&mut self, other: &Text, range: Range<usize>) {
         let base = self.text.len();
-        let first = other.piece(range.start);
-        self.pieces.push((base, other.source(range.start)));
-        let inside = other.pieces.iter().skip(first + 1).take_while(|(at, _)| *at < range.end);
+        self.place(other.source(range.start));
+        let next = other.pieces.partition_point(|(at, _)| *at <= range.start);
+        let inside = other.pieces[next..].iter().take_while(|(at, _)| *at < range.end);
         self.pieces.extend(inside.map(|(at, source)| (base + at - range.start, *source)));
         self.text.push_str(&other.text[range]);
     }
@@ -50,7 +52,8 @@ impl Text {
     /// The part without white space at its end.
     pub(crate) fn trim_end(mut self) -> Text {
         self.text.truncate(self.text.trim_end().len());
-        self.pieces.retain(|(at, _)| *at < self.text.len().max(1));
+        let length = self.text.len();
+        self.pieces.truncate(self.pieces.partition_point(|(at, _)| *at < length));
         self
     }
 
@@ -82,12 +85,24 @@ impl Text {
         std::borrow::Cow::Owned(self.text.chars().map(exchange).collect())
     }
 
-    fn piece(&self, offset: usize) -> usize {
-        self.pieces.partition_point(|(at, _)| *at <= offset).saturating_sub(1)
+    /// Notes that what comes next stands in the source from `source` on.
+    fn place(&mut self, source: usize) {
+        if self.text.is_empty() {
+            self.start = source;
+            self.pieces.clear();
+        } else if self.source(self.text.len()) != source {
+            self.pieces.push((self.text.len(), source));
+        }
     }
 
     fn source(&self, offset: usize) -> usize {
-        self.pieces.get(self.piece(offset)).map_or(0, |(at, source)| source + (offset - at))
+        match self.pieces.partition_point(|(at, _)| *at <= offset) {
+            0 => self.start + offset,
+            next => {
+                let (at, source) = self.pieces[next - 1];
+                source + (offset - at)
+            }
+        }
     }
 }
 

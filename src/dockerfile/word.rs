@@ -9,6 +9,9 @@ use super::grammar::{self, MAX_DEPTH, Rule, inner, range};
 use super::instruction::{Modifier, Part, Variable, Word};
 use super::text::Text;
 
+/// The longest text that is taken apart, in bytes: the body of a here-document, at most.
+const MAX_LENGTH: usize = 2 << 20;
+
 /// Takes a word apart. The first fault in it is the error.
 pub(crate) fn word(text: &Text, escape: char) -> Result<Word, Diagnostic> {
     take_apart(Rule::word, text, escape)
@@ -48,6 +51,10 @@ fn take_apart(rule: Rule, text: &Text, escape: char) -> Result<Word, Diagnostic>
     let plain = if rule == Rule::word { ['$', '\'', '"', escape] } else { ['$', escape, '$', '$'] };
     if !text.as_str().contains(plain) {
         return Ok(verbatim(text));
+    }
+    if text.as_str().len() > MAX_LENGTH {
+        let message = format!("a text with variables cannot be longer than {} MiB", MAX_LENGTH >> 20);
+        return Err(Diagnostic::error(text.span(0..0), message));
     }
     if grammar::brace_depth(&text.escaped_by(escape), rule == Rule::word) > MAX_DEPTH {
         let message = format!("variable references nest deeper than {MAX_DEPTH}");

@@ -1,6 +1,6 @@
 //! How errors look: each underlines exactly what is wrong and says what to do.
 
-use crate::dockerfile::{parse, parse_change, parse_trigger};
+use crate::dockerfile::{parse, parse_change, parse_form, parse_trigger};
 
 /// The errors of each Dockerfile, behind the Dockerfile.
 fn rendered(files: &[&[u8]]) -> String {
@@ -162,4 +162,27 @@ fn of_triggers_and_changes() {
         texts.push(parse_change(text).map(|_| ()).unwrap_err().render(false));
     }
     insta::assert_snapshot!(texts.join("\n\n────\n\n"));
+}
+
+#[test]
+fn of_files_without_measure() {
+    let messages = |text: String| match parse("Dockerfile", text.as_bytes()) {
+        Ok(_) => Vec::new(),
+        Err(faults) => {
+            assert!(faults.render(false).len() < 4 << 20);
+            faults.all.into_iter().map(|fault| fault.message).collect()
+        }
+    };
+    let long = "a".repeat(1_100_000);
+    assert_eq!(messages(format!("FROM a\nRUN {long}")), ["this instruction is longer than 1024 KiB"]);
+    assert_eq!(messages(format!("FROM a\nCOPY <<'E' /f\n{long}\nE\n")), [""; 0]);
+    let many = parse_form("Dockerfile", "CMD\n".repeat(50_001).as_bytes()).unwrap_err();
+    assert_eq!(many.all[0].message, "the file has more than 50000 instructions");
+    assert_eq!(messages("FROM a\n".to_owned() + &"RNU a\n".repeat(1000)).len(), 100);
+    assert_eq!(messages("FROM a\nRUN ".to_owned() + &"--x ".repeat(10_000)).len(), 100);
+    let nested = messages("FROM a\nENV a=".to_owned() + &"${b:-".repeat(10_000));
+    assert_eq!(nested, ["variable references nest deeper than 40"]);
+    assert_eq!(messages("FROM a\nRUN ".to_owned() + &"[".repeat(1_000_000)), [""; 0]);
+    let name = &messages(format!("FROM a\n{} x", "é".repeat(100_000)))[0];
+    assert!(name.len() < 500, "{}", name.len());
 }
