@@ -268,7 +268,7 @@ impl Cgroup {
     }
 
     /// Removes the cgroup. Its processes have ended; the kernel may need a moment to notice.
-    pub(super) fn remove(&mut self) {
+    fn remove(&mut self) {
         for directory in self.directories.drain(..).rev() {
             for attempt in 0..10u32 {
                 match fs::remove_dir(&directory) {

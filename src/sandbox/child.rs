@@ -46,8 +46,8 @@ pub(super) struct Prepared {
     pub stdio: [OwnedFd; 3],
     /// Whether descriptor 0 is to be the controlling terminal.
     pub controlling_terminal: bool,
-    /// The working directory.
-    pub cwd: CString,
+    /// The working directory; made if it is not there.
+    pub cwd: Target,
     /// The user and everything about its rights.
     pub credentials: Credentials,
     /// The filter.
@@ -288,7 +288,8 @@ fn find_or_make(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd, Errno>
         Err(Errno::NOENT) => {}
         found => return found,
     }
-    // The parent has made what is missing in the root itself, so this is inside another mount.
+    // The parent has made the mount points that were missing in the root itself, so this one is
+    // inside another mount.
     let mode = Mode::from_raw_mode(0o755);
     let mut above: Option<OwnedFd> = None;
     for parent in &target.parents {
@@ -427,15 +428,22 @@ fn rights(prepared: &Prepared) -> Result<(), Failure> {
     // Descriptor 3 reports what becomes of the last execve; all else ends with the next one.
     at_step(Step::Stdio, 3, sys::duplicate(prepared.status.1.as_fd(), 3))?;
     at_step(Step::Stdio, 4, sys::close_from(4))?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    let mut arrived = change_directory(&prepared.cwd.path);
+    if arrived == Err(Errno::NOENT) {
+        // Before the user is changed: it is root's, as Docker has it.
+        let made = find_or_make(prepared.files.root.as_fd(), &prepared.cwd);
+        at_step(Step::WorkingDirectory, 0, made)?;
+        arrived = change_directory(&prepared.cwd.path);
+    }
     rustix::process::umask(credentials.umask);
-    let arrived = change_directory(&prepared.cwd);
     if let Some(filter) = prepared.seccomp.as_ref().filter(|_| !credentials.no_new_privileges) {
         at_step(Step::Seccomp, 0, sys::install_filter(&filter.program, filter.flags))?;
     }
     become_user(credentials)?;
     if let Err(errno) = arrived {
         // A directory that only the user itself may enter, on a network file system for instance.
-        let again = if errno == Errno::ACCESS { change_directory(&prepared.cwd) } else { Err(errno) };
+        let again = if errno == Errno::ACCESS { change_directory(&prepared.cwd.path) } else { Err(errno) };
         at_step(Step::WorkingDirectory, 0, again)?;
     }
     if credentials.no_new_privileges {

@@ -95,7 +95,7 @@ pub fn spawn(launch: Launch<'_>) -> Result<Process, SandboxError> {
         limits: limits(process, &mut warnings),
         stdio,
         controlling_terminal: controlling.is_some(),
-        cwd: mounts::c_string(process.cwd())?,
+        cwd: mounts::working_directory(process.cwd())?,
         credentials: credentials(process, &mut warnings),
         seccomp: filter(spec)?,
         init: init_program()?,
@@ -155,7 +155,7 @@ fn start_thread(
 
 fn live(child: Child, end: &End, sender: &mpsc::SyncSender<Started>) {
     sys::block_signals();
-    let Child { flags, prepared, reader, mut cgroup, made } = child;
+    let Child { flags, prepared, reader, cgroup, made } = child;
     let cloned = Stack::new().and_then(|stack| {
         let dumpable = rustix::process::dumpable_behavior();
         let cloned = sys::clone_child(flags, cgroup.directory(), &stack, &prepared);
@@ -170,6 +170,7 @@ fn live(child: Child, end: &End, sender: &mpsc::SyncSender<Started>) {
     let (pid, pidfd) = match cloned {
         Ok(cloned) => cloned,
         Err(error) => {
+            drop(cgroup);
             let _ = made.clean_up();
             let _ = sender.send(Started::NotCloned(error));
             return;
@@ -181,7 +182,7 @@ fn live(child: Child, end: &End, sender: &mpsc::SyncSender<Started>) {
         None => rustix::io::dup(&pidfd).map_err(io::Error::from),
         Some(report) => {
             let _ = wait(pid);
-            cgroup.remove();
+            drop((pidfd, cgroup));
             let _ = made.clean_up();
             let _ = sender.send(Started::Failed(report));
             return;
@@ -201,7 +202,7 @@ fn live(child: Child, end: &End, sender: &mpsc::SyncSender<Started>) {
         }
     }
     let exit = wait(pid);
-    cgroup.remove();
+    drop((pidfd, cgroup));
     end.set(Outcome { exit, cleanup: made.clean_up().err() });
 }
 

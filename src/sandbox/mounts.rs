@@ -212,6 +212,17 @@ fn covers() -> Result<OwnedFd, SandboxError> {
     Ok(fd)
 }
 
+/// The working directory as the child looks it up.
+pub(super) fn working_directory(path: &Path) -> Result<Target, SandboxError> {
+    if !path.is_absolute() {
+        return Err(SandboxError::Spec(format!("the working directory {path:?} is not absolute")));
+    }
+    if path.parent().is_none() {
+        return Ok(Target { path: c"/".to_owned(), parents: Vec::new(), directory: true, links: true });
+    }
+    target(path, true)
+}
+
 /// The place `path` as the child looks it up.
 pub(super) fn target(path: &Path, directory: bool) -> Result<Target, SandboxError> {
     let mut parents: Vec<PathBuf> = Vec::new();
@@ -221,12 +232,13 @@ pub(super) fn target(path: &Path, directory: bool) -> Result<Target, SandboxErro
             Component::Normal(name) => above.push(name),
             Component::RootDir | Component::CurDir => continue,
             Component::ParentDir | Component::Prefix(_) => {
-                return Err(SandboxError::Spec(format!("the mount point {path:?} has a `..` in it")));
+                return Err(SandboxError::Spec(format!("the path {path:?} has a `..` in it")));
             }
         }
         parents.push(above.clone());
     }
-    let path = parents.pop().ok_or_else(|| SandboxError::Spec("a second mount on /".into()))?;
+    let path =
+        parents.pop().ok_or_else(|| SandboxError::Spec("a mount on / that is not the first".into()))?;
     let parents = parents.iter().map(|parent| c_string(parent)).collect::<Result<_, _>>()?;
     Ok(Target { path: c_string(&path)?, parents, directory, links: true })
 }

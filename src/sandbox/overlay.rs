@@ -234,3 +234,60 @@ pub(super) fn plain(path: &Path) -> Result<OwnedFd, Errno> {
         | OpenTreeFlags::AT_RECURSIVE;
     rustix::mount::open_tree(&directory, c"", copy)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_way_of_older_kernels_gives_the_same_mount() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: mounting needs root");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        for name in ["a,b:c", "second", "upper", "work"] {
+            fs::create_dir(path(name)).unwrap();
+        }
+        fs::write(path("a,b:c/top"), "top").unwrap();
+        fs::write(path("second/top"), "hidden").unwrap();
+        fs::write(path("second/bottom"), "bottom").unwrap();
+        let overlay = Overlay {
+            lowers: vec![path("a,b:c"), path("second")],
+            upper: Some(path("upper")),
+            work: Some(path("work")),
+            rest: vec![("volatile".into(), None), ("index".into(), Some("off".into()))],
+        };
+        let mount = overlay.mount_classic(libc::MOUNT_ATTR_NOSUID).unwrap();
+        let read = |name: &str| {
+            let file = rustix::fs::openat(&mount, name, OFlags::RDONLY, Mode::empty()).unwrap();
+            io::read_to_string(fs::File::from(file)).unwrap()
+        };
+        assert_eq!((read("top").as_str(), read("bottom").as_str()), ("top", "bottom"));
+        rustix::fs::mkdirat(&mount, "new", Mode::from_raw_mode(0o700)).unwrap();
+        assert!(directory.path().join("upper/new").is_dir());
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(&path("upper")));
+    }
+
+    #[test]
+    fn errors_are_the_kernels_words() {
+        let overlay = Overlay::parse(vec![("lowerdir+".into(), Some("/no/such".into()))]);
+        let error = overlay.mount(0).unwrap_err().to_string();
+        assert!(error.starts_with("cannot make the overlay file system for \"/\""), "{error}");
+        let nothing = Overlay { rest: vec![("nonsense".into(), None)], ..Overlay::default() };
+        let error = nothing.mount(0).unwrap_err().to_string();
+        assert!(error.contains("nonsense"), "{error}");
+    }
+
+    #[test]
+    fn what_paths_have_in_common() {
+        let common = |paths: &[&str]| common_directory(paths.iter().map(Path::new));
+        assert_eq!(common(&["/a/b/c", "/a/b/d/e", "/a/bc"]), Path::new("/a"));
+        assert_eq!(common(&["/a/b"]), Path::new("/a"));
+        assert_eq!(common(&["/a/b", "/c"]), Path::new("/"));
+    }
+}

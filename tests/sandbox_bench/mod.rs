@@ -3,6 +3,8 @@
 // The tests and the benches each use a part of it.
 #![allow(dead_code)]
 
+pub mod probe;
+
 use std::cell::Cell;
 use std::fs;
 use std::io::Read;
@@ -14,7 +16,11 @@ use kiln::sandbox::{Launch, OverlayRoot, Process, SandboxError, Stdio, spawn};
 use oci_spec::runtime::Spec;
 use tempfile::TempDir;
 
-const APPLETS: [&str; 4] = ["sh", "true", "sleep", "cat"];
+const APPLETS: [&str; 28] = [
+    "sort", "sh", "true", "sleep", "cat", "mknod", "hostname", "id", "env", "ls", "grep", "readlink",
+    "chmod", "touch", "setsid", "ps", "ip", "mount", "cut", "tty", "stty", "ln", "rm", "mkdir", "echo",
+    "unshare", "test", "[",
+];
 
 /// A directory with layers and an upper.
 pub struct Bench {
@@ -85,6 +91,11 @@ impl Bench {
         spec
     }
 
+    /// The same with a shell script.
+    pub fn script(&self, script: &str) -> Spec {
+        self.spec(&["/bin/sh", "-c", script])
+    }
+
     /// Starts a spec on the layers.
     pub fn start(&self, mut spec: Spec, stdio: Stdio, init: bool) -> Result<Process, SandboxError> {
         let root = OverlayRoot {
@@ -98,21 +109,12 @@ impl Bench {
 
     /// Runs a spec to its end.
     pub fn try_run(&self, spec: Spec, init: bool) -> Result<Ran, SandboxError> {
-        let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
-        let (stdout, stderr) = (pipe(), pipe());
-        let stdin = fs::File::open("/dev/null").expect("/dev/null").into();
-        let process = self.start(spec, Stdio::Streams { stdin, stdout: stdout.1, stderr: stderr.1 }, init)?;
-        let read = |fd: OwnedFd| {
-            std::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                fs::File::from(fd).read_to_end(&mut bytes).expect("a pipe can be read");
-                String::from_utf8_lossy(&bytes).into_owned()
-            })
-        };
-        let (stdout, stderr) = (read(stdout.0), read(stderr.0));
-        let code = process.wait()?.code();
-        let text = |reader: std::thread::JoinHandle<String>| reader.join().expect("the reader ends");
-        Ok(Ran { code, stdout: text(stdout), stderr: text(stderr) })
+        collect(|stdio| self.start(spec, stdio, init))
+    }
+
+    /// Runs a spec that has its own root.
+    pub fn run_on(&self, spec: &Spec) -> Ran {
+        collect(|stdio| spawn(Launch { spec, stdio, init: false })).expect("the sandbox starts")
     }
 
     /// Runs a spec that must start.
@@ -122,7 +124,7 @@ impl Bench {
 
     /// Runs a shell script.
     pub fn sh(&self, script: &str) -> Ran {
-        self.run(self.spec(&["/bin/sh", "-c", script]))
+        self.run(self.script(script))
     }
 
     /// What is in the upper directory, sorted, as paths.
@@ -143,4 +145,23 @@ impl Bench {
         found.sort();
         found
     }
+}
+
+/// Starts a process with pipes and reads them to the end.
+fn collect(start: impl FnOnce(Stdio) -> Result<Process, SandboxError>) -> Result<Ran, SandboxError> {
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+    let (stdout, stderr) = (pipe(), pipe());
+    let stdin = fs::File::open("/dev/null").expect("/dev/null").into();
+    let process = start(Stdio::Streams { stdin, stdout: stdout.1, stderr: stderr.1 })?;
+    let read = |fd: OwnedFd| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            fs::File::from(fd).read_to_end(&mut bytes).expect("a pipe can be read");
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    };
+    let (stdout, stderr) = (read(stdout.0), read(stderr.0));
+    let code = process.wait()?.code();
+    let text = |reader: std::thread::JoinHandle<String>| reader.join().expect("the reader ends");
+    Ok(Ran { code, stdout: text(stdout), stderr: text(stderr) })
 }
