@@ -366,7 +366,7 @@ mod tests {
         let mut single = Vec::new();
         flate2::read::GzDecoder::new(&out[..]).read_to_end(&mut single).unwrap();
         assert!(single == raw);
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::layer::testing::scratch();
         let path = dir.path().join("layer.gz");
         std::fs::write(&path, &out).unwrap();
         if let Ok(tested) = std::process::Command::new("gzip").arg("-t").arg(&path).output() {

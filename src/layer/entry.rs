@@ -7,7 +7,7 @@ use crate::base::digest::Digest;
 
 /// The longest path of an entry, in bytes. A file system has no such bound; an index has, since
 /// a chain of n directories takes n² bytes in it.
-pub const LONGEST_PATH: usize = 16 * 1024;
+pub const LONGEST_PATH: usize = 8 * 1024;
 
 /// The longest name of a file on Linux (`NAME_MAX`), in bytes.
 pub const LONGEST_NAME: usize = 255;
@@ -250,7 +250,10 @@ pub(crate) fn little(bytes: &[u8]) -> u64 {
 /// The order of paths in an index: component by component, so that `/` sorts below every other
 /// byte, parents come before their children, and a subtree is contiguous.
 pub fn compare_paths(a: &[u8], b: &[u8]) -> Ordering {
-    match a.iter().zip(b).find(|(x, y)| x != y) {
+    // Neighbours share long beginnings, which are compared a piece at a time.
+    const PIECE: usize = 32;
+    let equal = a.chunks_exact(PIECE).zip(b.chunks_exact(PIECE)).take_while(|(x, y)| x == y).count() * PIECE;
+    match a[equal..].iter().zip(&b[equal..]).find(|(x, y)| x != y) {
         None => a.len().cmp(&b.len()),
         Some((b'/', _)) => Ordering::Less,
         Some((_, b'/')) => Ordering::Greater,
@@ -291,7 +294,7 @@ pub(crate) fn path_fault(path: &[u8]) -> Option<&'static str> {
         return None;
     }
     if path.len() > LONGEST_PATH {
-        return Some("the path is longer than 16384 bytes");
+        return Some("the path is longer than 8192 bytes");
     }
     if path.contains(&0) {
         return Some("the path holds a zero byte");
@@ -322,7 +325,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_order_is_that_of_the_components(a in "[ab/.]{0,8}", b in "[ab/.]{0,8}") {
+        fn the_order_is_that_of_the_components(start in "[ab/]{0,70}", a in "[ab/.]{0,8}", b in "[ab/.]{0,8}") {
+            let (a, b) = (format!("{start}{a}"), format!("{start}{b}"));
             let components = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
             // The empty path is the root, not one empty component.
             prop_assume!(!a.is_empty() && !b.is_empty());

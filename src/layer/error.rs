@@ -65,6 +65,20 @@ pub enum LayerError {
         /// Where it stops.
         at: String,
     },
+    /// A stream cannot be read.
+    #[error("cannot read the layer or archive")]
+    Stream {
+        /// What the reader said.
+        source: io::Error,
+    },
+    /// A stream is no tar that can be read.
+    #[error("the layer or archive is damaged at byte {offset}: {why}")]
+    Archive {
+        /// Where in the uncompressed stream.
+        offset: u64,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// The stream that a tar or its compressed form is written to failed.
     #[error("cannot write the layer{}", at(path))]
     Write {

@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_tree_and_a_stream_give_one_tar() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::layer::testing::scratch();
         std::fs::create_dir(dir.path().join("d")).unwrap();
         std::fs::write(dir.path().join("d/small"), "small").unwrap();
         std::fs::write(dir.path().join("d/empty"), "").unwrap();
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_tree_that_changed_is_an_error() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::layer::testing::scratch();
         let path = dir.path().join("f");
         std::fs::write(&path, "one").unwrap();
         let index = scan_tree(dir.path()).unwrap();

@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn entries_are_found_in_memory_and_on_disk() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::layer::testing::scratch();
         let path = dir.path().join("index");
         sample().write(&path).unwrap();
         for index in [sample(), Index::open(&path).unwrap()] {
@@ -478,10 +478,12 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
+
         #[test]
         fn what_is_written_is_read(entries in arb_entries()) {
             let index = Index::from_entries(entries.clone()).unwrap();
-            let dir = tempfile::tempdir().unwrap();
+            let dir = crate::layer::testing::scratch();
             let path = dir.path().join("index");
             index.write(&path).unwrap();
             let read = Index::open(&path).unwrap();
@@ -511,7 +513,7 @@ mod tests {
             if cut.index(3) == 0 {
                 bytes.truncate(cut.index(bytes.len()));
             }
-            let dir = tempfile::tempdir().unwrap();
+            let dir = crate::layer::testing::scratch();
             let path = dir.path().join("index");
             std::fs::write(&path, bytes).unwrap();
             if let Ok(index) = Index::open(&path) {
@@ -524,7 +526,7 @@ mod tests {
     fn a_cut_file_is_an_error() {
         let mut bytes = Vec::new();
         sample().write_to(&mut bytes).unwrap();
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::layer::testing::scratch();
         let path = dir.path().join("index");
         for length in 0..bytes.len() {
             std::fs::write(&path, &bytes[..length]).unwrap();

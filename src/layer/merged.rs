@@ -329,6 +329,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(80) })]
+
         #[test]
         fn the_view_is_that_of_applied_layers(layers in prop::collection::vec(arb_entries(), 1..5)) {
             let merged = stack(layers.clone());

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, FileType, OFlags, RawDir, Statx, StatxFlags};
+use rustix::fs::{AtFlags, FileType, RawDir, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use crate::base::clock::Time;
@@ -66,13 +66,14 @@ struct Unread {
 
 /// Everything in the tree in any order, files not read yet.
 fn list(root: &Path) -> Result<Vec<Scanned>> {
-    let tree = Tree::open(root)?;
+    let mut tree = Tree::open(root)?;
     let mut found = Vec::new();
     let mut open: Vec<(Vec<u8>, Option<usize>)> = vec![(Vec::new(), None)];
     let mut names = Vec::new();
     while let Some((path, entry)) = open.pop() {
+        let opened = tree.enter(&path);
         let failed = |error| tree.error("read the directory", &path, error);
-        let dir = tree.open_at(&path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
+        let dir = opened.map_err(failed)?;
         if let Some(at) = entry {
             let (xattrs, overlay) = xattr::read(Place::Fd(dir.as_fd())).map_err(failed)?;
             whole(&path, overlay)?;
@@ -83,7 +84,7 @@ fn list(root: &Path) -> Result<Vec<Scanned>> {
         for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
             let path = if path.is_empty() { name.to_vec() } else { [&path, &b"/"[..], name].concat() };
             if path.len() > LONGEST_PATH {
-                return Err(LayerError::entry(&path, "the path is longer than 16384 bytes"));
+                return Err(LayerError::entry(&path, "the path is longer than 8192 bytes"));
             }
             let failed = |error| tree.error("read the metadata of", &path, error);
             let stat = rustix::fs::statx(&dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
@@ -114,7 +115,7 @@ fn whole(path: &[u8], overlay: Overlay) -> Result<()> {
 }
 
 /// Adds the names in `dir` to `names`, each with a zero byte behind it.
-fn read_names(dir: BorrowedFd<'_>, names: &mut Vec<u8>) -> Result<(), Errno> {
+pub(crate) fn read_names(dir: BorrowedFd<'_>, names: &mut Vec<u8>) -> Result<(), Errno> {
     let mut buffer = [MaybeUninit::uninit(); 32 * 1024];
     let mut entries = RawDir::new(dir, &mut buffer);
     while let Some(entry) = entries.next() {
@@ -264,7 +265,7 @@ mod tests {
         if !is_root() {
             return eprintln!("skipped: only root makes device nodes and trusted attributes");
         }
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::layer::testing::scratch();
         let at = |path: &str| dir.path().join(path);
         fs::create_dir_all(at("opaque/in")).unwrap();
         setxattr(at("opaque"), "trusted.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
@@ -311,7 +312,7 @@ mod tests {
 
     #[test]
     fn many_and_large_files_are_hashed() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::layer::testing::scratch();
         for number in 0..200 {
             let sub = dir.path().join(format!("d{}", number % 7));
             fs::create_dir_all(&sub).unwrap();
@@ -336,7 +337,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_in_a_layer_is_named() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::layer::testing::scratch();
         fs::create_dir(dir.path().join("d")).unwrap();
         fs::write(dir.path().join("d/.wh.x"), "").unwrap();
         let error = scan_tree(dir.path()).unwrap_err().to_string();

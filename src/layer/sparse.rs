@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 
 use rustix::fs::{SeekFrom, Statx};
 use rustix::io::Errno;
@@ -63,15 +64,77 @@ impl Read for SparseReader {
     }
 }
 
+/// Zeros of this length, beginning at a multiple of it, become a hole.
+const HOLE: usize = 64 * 1024;
+
+/// Writes the `size` bytes of `data` to the empty `file`, with holes for long runs of zeros. The
+/// error is that of the reader (`Ok`) or that of the file (`Err`).
+pub(crate) fn write_with_holes(
+    data: &mut dyn Read,
+    file: &File,
+    size: u64,
+    buffer: &mut [u8],
+) -> Result<(), Result<io::Error, io::Error>> {
+    let mut at = 0;
+    let mut end = 0;
+    while at < size {
+        let room = (size - at).min(buffer.len() as u64) as usize;
+        data.read_exact(&mut buffer[..room]).map_err(Ok)?;
+        for (start, length) in runs(&buffer[..room]) {
+            end = at + (start + length) as u64;
+            file.write_all_at(&buffer[start..start + length], at + start as u64).map_err(Err)?;
+        }
+        at += room as u64;
+    }
+    if end < size { file.set_len(size).map_err(Err) } else { Ok(()) }
+}
+
+/// Where in `bytes` there is anything but long runs of zeros: start and length.
+fn runs(bytes: &[u8]) -> Vec<(usize, usize)> {
+    static ZEROS: [u8; HOLE] = [0; HOLE];
+    let mut runs: Vec<(usize, usize)> = Vec::with_capacity(1);
+    for (number, chunk) in bytes.chunks(HOLE).enumerate() {
+        let start = number * HOLE;
+        if chunk == ZEROS {
+            continue;
+        }
+        match runs.last_mut() {
+            Some((from, length)) if *from + *length == start => *length += chunk.len(),
+            _ => runs.push((start, chunk.len())),
+        }
+    }
+    runs
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileExt;
+    use rustix::fs::fstat;
 
     use super::*;
 
     #[test]
+    fn zeros_become_holes() {
+        let dir = crate::layer::testing::scratch();
+        let mut content = vec![0; 40 * HOLE + 17];
+        content[3 * HOLE + 5] = 1;
+        content[20 * HOLE] = 2;
+        for (name, content) in
+            [("middle", &content[..]), ("zeros", &vec![0; 5 * HOLE]), ("none", &[]), ("one", b"x")]
+        {
+            let path = dir.path().join(name);
+            let file = File::create(&path).unwrap();
+            write_with_holes(&mut &content[..], &file, content.len() as u64, &mut [0; 4 * HOLE]).unwrap();
+            assert!(std::fs::read(&path).unwrap() == content);
+            assert!(fstat(&file).unwrap().st_blocks as u64 * 512 <= 3 * HOLE as u64, "{name}");
+        }
+        let short =
+            write_with_holes(&mut &b"x"[..], &File::create(dir.path().join("f")).unwrap(), 2, &mut [0; 8]);
+        assert!(matches!(short, Err(Ok(_))));
+    }
+
+    #[test]
     fn holes_read_as_zeros() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::layer::testing::scratch();
         let path = dir.path().join("sparse");
         let file = File::create(&path).unwrap();
         file.set_len(9_000_000).unwrap();

@@ -209,7 +209,8 @@ pub(crate) fn read(data: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> 
     }
 }
 
-fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
+/// The path of `name` in `dir`.
+pub(crate) fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
 }
 
@@ -420,7 +421,7 @@ mod tests {
     /// Readers that we did not write agree on what is in it.
     #[test]
     fn other_programs_read_it() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::layer::testing::scratch();
         let path = dir.path().join("layer.tar");
         std::fs::write(&path, written(&all_kinds())).unwrap();
         if let Some(listing) =

@@ -86,6 +86,15 @@ pub fn arb_entries() -> impl Strategy<Value = Vec<Entry>> {
                 layer.insert(path.clone(), Entry { path, mode, uid, gid, mtime, xattrs, kind });
             }
         }
+        // In an opaque directory there is nothing that a whiteout could be about.
+        let opaque: Vec<_> = layer
+            .values()
+            .filter(|e| e.kind == Kind::Directory { opaque: true })
+            .map(|e| e.path.clone())
+            .collect();
+        layer.retain(|path, entry| {
+            entry.kind != Kind::Whiteout || !opaque.iter().any(|dir| is_under(path, dir))
+        });
         complete(layer.into_values().collect())
     })
 }
@@ -117,4 +126,25 @@ fn complete(mut entries: Vec<Entry>) -> Vec<Entry> {
 /// Whether this process may make devices and trusted attributes, which layers are full of.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// One entry of a tar as a foreign program may write it, without any check.
+pub fn raw_entry(kind: u8, path: &[u8], link: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.as_old_mut().linkflag[0] = kind;
+    header.as_old_mut().name[..path.len()].copy_from_slice(path);
+    header.as_old_mut().linkname[..link.len()].copy_from_slice(link);
+    header.set_mode(0o644);
+    header.set_size(data.len() as u64);
+    header.set_cksum();
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.extend_from_slice(data);
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}
+
+/// A temporary directory, in memory where that is possible: many small files that come and go are
+/// slow on some file systems.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }

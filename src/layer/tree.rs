@@ -1,8 +1,10 @@
 //! Paths in a tree directory: looked up under its descriptor, through no symbolic link, and also
 //! where they are longer than one call of the kernel takes.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -50,6 +52,31 @@ impl Tree {
         Ok((fd.as_fd(), name(path)))
     }
 
+    /// The tree's own directory.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Opens the directory at `path` itself, in one step where the one used last holds it, and
+    /// makes it the one used last.
+    pub fn enter(&mut self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let known = self.current.as_ref().is_some_and(|(current, _)| Some(&current[..]) == parent(path));
+        let fd = if known {
+            let (dir, name) = self.parent(path)?;
+            rustix::fs::openat(dir, name, flags, Mode::empty())?
+        } else {
+            self.open_at(path, flags)?
+        };
+        self.current = Some((path.to_vec(), rustix::io::fcntl_dupfd_cloexec(&fd, 0)?));
+        Ok(fd)
+    }
+
+    /// Forgets the directory used last, since it may have been replaced.
+    pub fn forget(&mut self) {
+        self.current = None;
+    }
+
     /// Opens the file at `path` for reading.
     pub fn open_file(&mut self, path: &[u8]) -> Result<File, Errno> {
         let (dir, name) = self.parent(path)?;
@@ -59,10 +86,13 @@ impl Tree {
 
     /// An error about `path` in this tree.
     pub fn error(&self, action: &'static str, path: &[u8], error: Errno) -> LayerError {
-        use std::os::unix::ffi::OsStrExt;
-        // A whole path is more than a message needs where it is very long.
+        LayerError::file(action, self.shown(path), error)
+    }
+
+    /// Where `path` is on the host, for messages; a very long one is cut.
+    pub fn shown(&self, path: &[u8]) -> PathBuf {
         let cut = &path[..path.len().min(LONGEST_CALL)];
-        LayerError::file(action, self.path.join(std::ffi::OsStr::from_bytes(cut)), error)
+        self.path.join(OsStr::from_bytes(cut))
     }
 }
 
@@ -97,7 +127,7 @@ mod tests {
 
     #[test]
     fn long_paths_open_and_links_do_not() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = crate::layer::testing::scratch();
         let name = "n".repeat(200);
         let mut fd = OwnedFd::from(File::open(dir.path()).unwrap());
         for _ in 0..50 {

@@ -2,12 +2,13 @@
 
 use std::os::fd::BorrowedFd;
 
+use rustix::fs::XattrFlags;
 use rustix::io::{Errno, Result};
 
 /// Names and values, sorted.
 pub(crate) type List = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Where attributes are.
+/// Where attributes are read from and written to.
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
     /// An open file.
@@ -95,6 +96,14 @@ fn value(place: Place<'_>, name: &[u8]) -> Result<Vec<u8>> {
     value.truncate(length);
     value.shrink_to_fit();
     Ok(value)
+}
+
+/// Sets one attribute.
+pub(crate) fn set(place: Place<'_>, name: &[u8], value: &[u8]) -> Result<()> {
+    match place {
+        Place::Fd(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
+        Place::Path(path) => rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()),
+    }
 }
 
 #[cfg(test)]
