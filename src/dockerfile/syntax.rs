@@ -429,7 +429,7 @@ fn opener(text: &Text, part: Pair<'_, Rule>) -> Option<Opener> {
             Rule::delimiter_single | Rule::delimiter_double => opener.expand = false,
             Rule::delimiter_escape => opener.name.push_str(&part.as_str()[1..]),
             Rule::delimiter_plain
-            | Rule::delimiter_name
+            | Rule::delimiter_far
             | Rule::delimiter_in_single
             | Rule::delimiter_in_double => opener.name.push_str(part.as_str()),
             _ => {}
