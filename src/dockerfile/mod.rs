@@ -44,7 +44,7 @@ pub const MAX_INSTRUCTION: usize = 1 << 20;
 pub const MAX_INSTRUCTIONS: usize = 50_000;
 
 /// The most faults of a file that are told.
-pub const MAX_FAULTS: usize = 100;
+pub const MAX_FAULTS: usize = 50;
 
 #[cfg(test)]
 mod tests;

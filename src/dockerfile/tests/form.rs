@@ -200,3 +200,14 @@ fn what_is_an_error_of_form() {
         assert!(parse_form("Dockerfile", text.as_bytes()).is_ok(), "{text}");
     }
 }
+
+#[test]
+fn fixtures() {
+    for name in ["everything", "windows"] {
+        let path = format!("{}/fixtures/dockerfile/{name}.Dockerfile", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read(path).unwrap();
+        let file = parse_form(name, &text).unwrap();
+        insta::assert_json_snapshot!(name, dump(&file));
+        assert!(crate::dockerfile::parse(name, &text).is_ok(), "{name}");
+    }
+}

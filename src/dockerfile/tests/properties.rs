@@ -70,8 +70,6 @@ fn pieces() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 800, ..ProptestConfig::default() })]
-
     #[test]
     fn dockerfiles_of_pieces(text in pieces()) {
         properties::dockerfile(text.as_bytes());
