@@ -18,7 +18,6 @@ use super::config::{ImageConfig, MAX_DOCUMENT};
 use super::files::Files;
 use super::layout::Layout;
 use super::source::{SourceImage, SourceLayer};
-use super::validate::validate_config;
 
 const DOCKER_MANIFEST: &str = "manifest.json";
 
@@ -94,7 +93,6 @@ impl Archive {
         };
         self.check_name(&image.config, &config_bytes)?;
         let config = ImageConfig::parse(&config_bytes)?;
-        validate_config(&config)?;
         let names = image.layers.as_deref().unwrap_or_default();
         let diff_ids = &config.rootfs.diff_ids;
         if names.len() != diff_ids.len() {

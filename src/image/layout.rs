@@ -17,7 +17,7 @@ use super::config::{ImageConfig, MAX_DOCUMENT, document};
 use super::files::Files;
 use super::manifest::{Descriptor, IMAGE_NAME, Index, Manifest, REF_NAME, Target};
 use super::source::{SourceImage, SourceLayer};
-use super::validate::validate;
+use super::validate::check_layers;
 
 /// How deep indexes may be nested.
 const MAX_DEPTH: usize = 4;
@@ -157,9 +157,11 @@ impl Layout {
                     .iter()
                     .filter(|descriptor| descriptor.target() != Target::Other && !descriptor.is_attestation())
                     .collect();
+                // One image may have several names, and one name images for several platforms.
                 let one = images.first().is_some_and(|first| {
-                    images.iter().all(|image| image.annotation(REF_NAME) == first.annotation(REF_NAME))
-                        && (images.len() == 1 || images.iter().all(|image| image.platform.is_some()))
+                    let same = |image: &&Descriptor| image.annotation(REF_NAME) == first.annotation(REF_NAME);
+                    images.iter().all(|image| image.digest == first.digest)
+                        || (images.iter().all(|image| image.platform.is_some()) && images.iter().all(same))
                 });
                 match (latest.is_empty(), one) {
                     (false, _) => Ok(latest),
@@ -221,7 +223,7 @@ impl Layout {
         let manifest = Manifest::parse(&manifest_bytes)?;
         let config_bytes = self.document(&manifest.config, "config")?;
         let config = ImageConfig::parse(&config_bytes)?;
-        validate(&manifest, &config)?;
+        check_layers(&manifest, &config)?;
         let layers =
             manifest.layers.into_iter().zip(&config.rootfs.diff_ids).map(|(layer, diff_id)| SourceLayer {
                 diff_id: *diff_id,

@@ -90,6 +90,8 @@ fn layouts_grow_and_names_move() {
         |selector: &Selector| Layout::open(&out).unwrap().find(selector, &host).map(|image| content(&image));
     write("one", &["a:v1"]);
     assert_eq!(read(&Selector::Default).unwrap(), "one");
+    write("one", &["a:v0", "a:v1"]);
+    assert_eq!(read(&Selector::Default).unwrap(), "one");
     write("two", &["a:v2"]);
     assert!(read(&Selector::Default).is_err());
     assert_eq!(read(&Selector::Tag("v1".into())).unwrap(), "one");
@@ -99,7 +101,7 @@ fn layouts_grow_and_names_move() {
     write("four", &["b"]);
     assert_eq!(read(&Selector::Default).unwrap(), "four");
     let error = read(&Selector::Tag("v3".into())).unwrap_err().to_string();
-    assert!(error.contains("no image tagged `v3`; it has `v2`, `v1`, `latest`"), "{error}");
+    assert!(error.contains("no image tagged `v3`; it has `v0`, `v2`, `v1`, `latest`"), "{error}");
 }
 
 /// A layout of single-platform images under a nested index, without a platform in one descriptor.

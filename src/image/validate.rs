@@ -1,5 +1,5 @@
-//! Whether a manifest and a config say the same thing; run on everything that is read and on
-//! everything that is written.
+//! Whether a manifest and a config say the same thing: strictly for what is written, and only as
+//! far as reading needs it for what others wrote.
 
 use super::ImageError;
 use super::config::ImageConfig;
@@ -9,16 +9,23 @@ use super::manifest::{Manifest, media_type};
 pub fn validate(manifest: &Manifest, config: &ImageConfig) -> Result<(), ImageError> {
     validate_config(config)?;
     let fail = |reason: String| Err(ImageError::invalid("manifest", reason));
-    let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
-    if layers != diff_ids {
-        return fail(format!("it has {layers} layers, but its config names {diff_ids}"));
-    }
     let oci = manifest.own_media_type() == media_type::OCI_MANIFEST;
     if oci != (manifest.config.media_type == media_type::OCI_CONFIG) {
         return fail(format!(
             "its own type and its config's (`{}`) mix Docker's and OCI's",
             manifest.config.media_type
         ));
+    }
+    check_layers(manifest, config)
+}
+
+/// Checks what must be right for an image to be read at all: as many layers in the manifest as in
+/// the config, and no type of layer that is unknown.
+pub fn check_layers(manifest: &Manifest, config: &ImageConfig) -> Result<(), ImageError> {
+    let fail = |reason: String| Err(ImageError::invalid("manifest", reason));
+    let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
+    if layers != diff_ids {
+        return fail(format!("it has {layers} layers, but its config names {diff_ids}"));
     }
     match manifest.layers.iter().find(|layer| !is_layer(&layer.media_type)) {
         Some(layer) => fail(format!("layer {} has the unknown type `{}`", layer.digest, layer.media_type)),
@@ -75,7 +82,7 @@ mod tests {
         validate(&manifest, &config).unwrap();
         type Change = fn(&mut Manifest, &mut ImageConfig);
         let faults: &[(Change, &str)] = &[
-            (|manifest, _| manifest.layers.clear(), "0 layers"),
+            (|manifest, _| manifest.layers.clear(), "0 layers, but its config names 1"),
             (|_, config| config.history.clear(), ""),
             (|_, config| config.history[1].empty_layer = false, "history has 2 steps"),
             (|_, config| config.os.clear(), "platform"),

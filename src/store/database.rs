@@ -4,7 +4,8 @@
 //! of: files appear in, and leave, `layers/` and `blobs/` inside such a transaction. Creation and WAL mode
 //! happen under a lock file.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -17,6 +18,8 @@ use super::StoreError;
 /// The version of `schema.sql`, kept in `user_version`.
 const VERSION: i64 = 1;
 const SCHEMA: &str = include_str!("schema.sql");
+/// How many bytes the log may have after a command that synced.
+const LONG_LOG: u64 = 256 << 10;
 /// How long a write waits for those of other processes.
 const BUSY: Duration = Duration::from_secs(60);
 
@@ -63,7 +66,15 @@ impl Database {
         if let Some(database) = Self::open_current(root, &path)? {
             return Ok(database);
         }
-        let database = Self::connect(root, &path, OpenFlags::SQLITE_OPEN_CREATE)?;
+        // Records hold build arguments: nobody else is to read them. The log inherits the mode.
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(StoreError::io("make the database", &path))?;
+        let database = Self::connect(root, &path)?;
         database.create()?;
         Ok(database)
     }
@@ -75,7 +86,7 @@ impl Database {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("open the database", path)(error)),
         }
-        let database = Self::connect(root, path, OpenFlags::empty())?;
+        let database = Self::connect(root, path)?;
         let found = database.version()?;
         if found > VERSION {
             return Err(StoreError::Newer { root: root.to_owned(), found, known: VERSION });
@@ -83,8 +94,8 @@ impl Database {
         Ok((found == VERSION).then_some(database))
     }
 
-    fn connect(root: &Path, path: &Path, flags: OpenFlags) -> Result<Self, StoreError> {
-        let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    fn connect(root: &Path, path: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let fail = |source| failed(root, path, "open the store", source);
         let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
         connection.busy_timeout(BUSY).map_err(fail)?;
@@ -118,6 +129,22 @@ impl Database {
         queries(&self.connection()).map_err(|stop| self.stopped(doing, stop))
     }
 
+    /// As [`Database::read`], and all queries see the same state.
+    pub(super) fn snapshot<T>(
+        &self,
+        doing: &'static str,
+        queries: impl FnOnce(&Connection) -> Result<T, Stop>,
+    ) -> Result<T, StoreError> {
+        let connection = self.connection();
+        let attempt = || {
+            let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Deferred)?;
+            let value = queries(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        attempt().map_err(|stop| self.stopped(doing, stop))
+    }
+
     /// Runs `changes` in one transaction that excludes all other writers, of other processes too.
     /// Nothing is changed if it fails. Must not call the store again.
     pub(super) fn write<T>(
@@ -144,6 +171,25 @@ impl Database {
         let done = self.transact(&connection, doing, changes);
         set("NORMAL")?;
         done
+    }
+
+    /// Folds a long log back into the database, unless others are using it: who opens the store
+    /// next reads the whole log first. To be called where syncs are waited for anyway.
+    pub(super) fn fold_log(&self) -> Result<(), StoreError> {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        if fs::metadata(log).map_or(0, |status| status.len()) <= LONG_LOG {
+            return Ok(());
+        }
+        self.read("fold the log back", |db| {
+            db.busy_timeout(Duration::ZERO)?;
+            let folded = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            db.busy_timeout(BUSY)?;
+            match folded {
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
+                folded => Ok(folded?),
+            }
+        })
     }
 
     fn transact<T>(

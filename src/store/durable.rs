@@ -41,7 +41,7 @@ impl Store {
     /// Syncs everything that came in since the boot and was not synced yet, by this process or
     /// others. Until then a loss of power may take it away, wholly.
     pub fn sync(&self) -> Result<(), StoreError> {
-        let unsynced = self.database().read("list what to sync", |db| unsynced(db, self.boot()))?;
+        let unsynced = self.database().snapshot("list what to sync", |db| unsynced(db, self.boot()))?;
         if unsynced.is_empty() {
             return Ok(());
         }
@@ -70,7 +70,8 @@ impl Store {
                 update.execute(params![path, boot])?;
             }
             Ok(())
-        })
+        })?;
+        self.database().fold_log()
     }
 
     fn flush(&self, unsynced: &Unsynced) -> Result<(), StoreError> {
@@ -107,7 +108,6 @@ impl Store {
     }
 }
 
-/// Rows that stand on others are read first, so that what they stand on is in the batch too.
 fn unsynced(db: &Connection, boot: &str) -> Result<Unsynced, Stop> {
     let keys = |table: &str, key: &str| -> Result<Vec<[u8; 32]>, Stop> {
         let sql = format!("SELECT {key} FROM {table} WHERE NOT synced AND boot = ?1");

@@ -109,6 +109,22 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A stream from outside could not be read.
+    #[error("cannot read {what}: {source}")]
+    Read {
+        /// What was read.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A stream from outside is no layer or archive.
+    #[error("cannot use {what}: {source}")]
+    Stream {
+        /// What was read.
+        what: String,
+        /// Why it is none.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A layer could not be read, written or unpacked.
     #[error("cannot {doing} of layer {layer}: {source}")]
     Layer {
@@ -118,6 +134,14 @@ pub enum StoreError {
         layer: LayerId,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file of a layer cannot be read as one.
+    #[error("cannot read a file of layer {layer}: {reason}")]
+    NoFile {
+        /// Which layer.
+        layer: LayerId,
+        /// Which file, and why.
+        reason: String,
     },
     /// A layer that something needs is not there.
     #[error("layer {0} is not in the store")]

@@ -76,7 +76,8 @@ impl Store {
                     return Err(StoreError::NoLayer(*layer).into());
                 }
             }
-            self.insert_image(db, id, layers, manifest)
+            self.insert_image(db, id, layers, manifest)?;
+            self.hold_new(db, id.0)
         })?;
         Ok(id)
     }
@@ -112,7 +113,7 @@ impl Store {
 
     /// An image by its ID.
     pub fn image(&self, id: ImageId) -> Result<Option<Image>, StoreError> {
-        let stored = self.database().read("look for the image", |db| {
+        let stored = self.database().snapshot("look for the image", |db| {
             let sql = "SELECT manifest, added FROM images WHERE id = ?1 AND (synced OR boot = ?2)";
             let row = db.prepare_cached(sql)?.query_row(params![id.0.as_bytes(), self.boot()], |row| {
                 Ok((row.get::<_, Option<[u8; 32]>>(0)?, row.get(1)?))
@@ -120,12 +121,12 @@ impl Store {
             let Some((manifest, added)) = row.optional()? else { return Ok(None) };
             Ok(Some(gather(db, id, manifest.map(Digest::from_bytes), added)?))
         })?;
-        stored.map(|stored| self.complete(stored)).transpose()
+        stored.map_or(Ok(None), |stored| self.complete_listed(stored))
     }
 
     /// All images, the newest first. Untagged ones are among them.
     pub fn images(&self) -> Result<Vec<Image>, StoreError> {
-        let stored: Vec<Stored> = self.database().read("list the images", |db| {
+        let stored: Vec<Stored> = self.database().snapshot("list the images", |db| {
             let sql = "SELECT id, manifest, added FROM images WHERE synced OR boot = ?1";
             let mut query = db.prepare_cached(sql)?;
             let rows = query.query_map([self.boot()], |row| {
@@ -138,13 +139,30 @@ impl Store {
                 })
                 .collect()
         })?;
-        let mut images: Vec<Image> =
-            stored.into_iter().map(|stored| self.complete(stored)).collect::<Result<_, _>>()?;
+        let mut images: Vec<Image> = stored
+            .into_iter()
+            .filter_map(|stored| self.complete_listed(stored).transpose())
+            .collect::<Result<_, _>>()?;
         images.sort_by_cached_key(|image| {
             let created = image.config.created.as_deref().and_then(Time::parse_rfc3339).unwrap_or_default();
             (std::cmp::Reverse((created, image.added)), image.id)
         });
         Ok(images)
+    }
+
+    /// As [`Store::complete`]; `None` for an image that somebody removed since it was listed.
+    fn complete_listed(&self, stored: Stored) -> Result<Option<Image>, StoreError> {
+        let id = stored.id;
+        match self.complete(stored) {
+            Err(_) if self.is_gone(id)? => Ok(None),
+            completed => completed.map(Some),
+        }
+    }
+
+    fn is_gone(&self, id: ImageId) -> Result<bool, StoreError> {
+        self.database().read("look for the image", |db| {
+            Ok(!db.prepare_cached("SELECT 1 FROM images WHERE id = ?1")?.exists([id.0.as_bytes()])?)
+        })
     }
 
     fn complete(&self, stored: Stored) -> Result<Image, StoreError> {

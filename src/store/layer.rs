@@ -1,7 +1,9 @@
 //! Layers: their rows, their indexes, and how a finished one comes in.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard};
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -127,14 +129,21 @@ impl Store {
 
     /// The index of a layer; mapped once per process.
     pub fn index(&self, id: LayerId) -> Result<Index, StoreError> {
-        if let Some(index) = self.indexes().get(&id) {
-            return Ok(index.clone());
+        Ok(self.opened(id)?.1)
+    }
+
+    /// A layer and its index; looked up once per process, so that going through many files costs
+    /// no query each. Its `used` and `diff_id` may be those of an earlier look.
+    pub(super) fn opened(&self, id: LayerId) -> Result<(Arc<Layer>, Index), StoreError> {
+        if let Some(known) = self.open_layers().get(&id) {
+            return Ok(known.clone());
         }
         let layer = self.need_layer(id)?;
         let index =
             Index::open(&layer.path.join("index")).map_err(StoreError::layer("read the index", id))?;
-        self.indexes().insert(id, index.clone());
-        Ok(index)
+        let known = (Arc::new(layer), index);
+        self.open_layers().insert(id, known.clone());
+        Ok(known)
     }
 
     /// A stack of layers, bottom first, as one file system.
@@ -157,7 +166,7 @@ impl Store {
         let parents_missing = new.original != Original::Tree && leaves_parents_out(new.index);
         let made = self.database().write("keep the layer", |db| {
             if layer_counts(db, new.id, self.boot())? && path.join("index").exists() {
-                self.hold_new(db, new.id)?;
+                self.hold_new(db, new.id.0)?;
                 return Ok(false);
             }
             // Renamed before its row is there; whatever a crash left in its place goes the way of
@@ -166,7 +175,7 @@ impl Store {
                 exchange(prepared.path(), &path)?;
             }
             self.insert_layer(db, &new, parents_missing)?;
-            self.hold_new(db, new.id)?;
+            self.hold_new(db, new.id.0)?;
             Ok(true)
         })?;
         Ok(made)
@@ -187,9 +196,11 @@ impl Store {
             self.now(),
             self.boot()
         ])?;
-        // Forms of an earlier boot went with the directory they were in.
+        // Forms of an earlier boot went with the directory they were in, and what was exported
+        // may have had other times: those within a run are no part of the identity.
         let sql = "DELETE FROM forms WHERE path IN (?1 || '/tree', ?1 || '/tar')";
         db.prepare_cached(sql)?.execute([new.id.0.hex()])?;
+        db.prepare_cached("DELETE FROM compressed WHERE layer = ?1")?.execute([new.id.0.as_bytes()])?;
         Ok(())
     }
 
@@ -205,8 +216,9 @@ impl Store {
         Ok(())
     }
 
-    fn indexes(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<LayerId, Index>> {
-        self.0.indexes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Layers that were looked at.
+    pub(super) fn open_layers(&self) -> MutexGuard<'_, HashMap<LayerId, (Arc<Layer>, Index)>> {
+        self.0.open_layers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn layer_of(&self, row: &Row<'_>) -> rusqlite::Result<Layer> {
@@ -242,7 +254,7 @@ pub(super) fn layer_counts(db: &Connection, id: LayerId, boot: &str) -> Result<b
     Ok(db.prepare_cached(sql)?.exists(params![id.0.as_bytes(), boot])?)
 }
 
-fn exchange(one: &Path, other: &Path) -> Result<(), StoreError> {
+pub(super) fn exchange(one: &Path, other: &Path) -> Result<(), StoreError> {
     rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
         .map_err(|error| StoreError::io("replace", other)(error.into()))
 }

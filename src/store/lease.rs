@@ -3,15 +3,15 @@
 //! A lease is a row with the process's pid, start time and boot id; those of dead processes hold
 //! nothing. While a store has leases, whatever it commits is held by them.
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
-use crate::base::digest::LayerId;
+use crate::base::digest::{Digest, LayerId};
 use crate::base::host;
 
 use super::database::Stop;
 use super::{Store, StoreError};
 
-/// Holds layers against pruning until it is dropped or its process dies.
+/// Holds layers and images against pruning until it is dropped or its process dies.
 #[derive(Debug)]
 pub struct Lease {
     store: Store,
@@ -36,10 +36,10 @@ impl Store {
         self.0.leases.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Holds `layer` for all leases of this store, inside a transaction that makes it.
-    pub(super) fn hold_new(&self, db: &Transaction<'_>, layer: LayerId) -> Result<(), Stop> {
+    /// Holds a layer or image for all leases of this store, inside a transaction that makes it.
+    pub(super) fn hold_new(&self, db: &Connection, id: Digest) -> Result<(), Stop> {
         for lease in self.leases().iter() {
-            hold(db, *lease, layer)?;
+            hold(db, *lease, id)?;
         }
         Ok(())
     }
@@ -58,7 +58,7 @@ impl Lease {
                 if !there {
                     return Err(StoreError::NoLayer(*layer).into());
                 }
-                hold(db, self.id, *layer)?;
+                hold(db, self.id, layer.0)?;
             }
             Ok(())
         })
@@ -73,14 +73,14 @@ impl Drop for Lease {
     }
 }
 
-fn hold(db: &Transaction<'_>, lease: i64, layer: LayerId) -> Result<(), Stop> {
-    let sql = "INSERT OR IGNORE INTO lease_layers (lease, layer) VALUES (?1, ?2)";
-    db.prepare_cached(sql)?.execute(params![lease, layer.0.as_bytes()])?;
+fn hold(db: &Connection, lease: i64, id: Digest) -> Result<(), Stop> {
+    let sql = "INSERT OR IGNORE INTO holds (lease, digest) VALUES (?1, ?2)";
+    db.prepare_cached(sql)?.execute(params![lease, id.as_bytes()])?;
     Ok(())
 }
 
 fn end(db: &Transaction<'_>, lease: i64) -> Result<(), Stop> {
-    db.prepare_cached("DELETE FROM lease_layers WHERE lease = ?1")?.execute([lease])?;
+    db.prepare_cached("DELETE FROM holds WHERE lease = ?1")?.execute([lease])?;
     db.prepare_cached("DELETE FROM leases WHERE id = ?1")?.execute([lease])?;
     Ok(())
 }

@@ -16,11 +16,18 @@
 //! its files were synced ([`Store::sync`]). What a crash leaves is garbage that collection finds.
 
 mod blob;
+mod check;
+mod content;
 mod database;
 mod durable;
 mod error;
+mod file;
 mod filesystem;
+mod form;
 mod image;
+mod import;
+mod ingest;
+mod join;
 mod layer;
 mod lease;
 mod lock;
@@ -30,6 +37,7 @@ mod record;
 mod reference;
 mod remove;
 mod scratch;
+mod tree;
 mod usage;
 
 use std::collections::HashMap;
@@ -47,8 +55,12 @@ use crate::layer::index::Index;
 use database::Database;
 
 pub use blob::Blob;
+pub use check::Report;
+pub use content::LayerBlob;
 pub use error::StoreError;
 pub use image::Image;
+pub use import::Loaded;
+pub use ingest::Expected;
 pub use layer::{Layer, Original};
 pub use lease::Lease;
 pub use lock::Lock;
@@ -83,7 +95,7 @@ struct Inner {
     boot: String,
     database: Database,
     leases: Mutex<Vec<i64>>,
-    indexes: Mutex<HashMap<LayerId, Index>>,
+    open_layers: Mutex<HashMap<LayerId, (Arc<Layer>, Index)>>,
 }
 
 impl Store {
@@ -103,7 +115,7 @@ impl Store {
             boot,
             database,
             leases: Mutex::default(),
-            indexes: Mutex::default(),
+            open_layers: Mutex::default(),
         })))
     }
 

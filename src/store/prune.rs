@@ -14,7 +14,7 @@ use super::lock::Lock;
 use super::mount::mount_lock;
 use super::remove::{self, Gone};
 use super::usage::{CacheItem, CacheKind};
-use super::{Image, Removed, Store, StoreError, lease};
+use super::{Image, Removed, Store, StoreError, lease, reference};
 
 /// How long unfinished things of dead processes are left alone.
 const GRACE: Duration = Duration::from_secs(600);
@@ -68,12 +68,7 @@ impl Store {
             if !filter.fits(&image) || keep(&image) {
                 continue;
             }
-            let gone = self.database().write("remove the image", |db| {
-                lease::end_dead(db, self.boot())?;
-                let mut gone = Gone::default();
-                remove::delete_image(db, image.id, &mut gone)?;
-                Ok(gone)
-            })?;
+            let Some(gone) = self.prune_image(&image)? else { continue };
             self.discard(&gone)?;
             pruned.removed.extend(image.names.into_iter().chain(image.digests).map(Removed::Untagged));
             pruned.removed.push(Removed::Deleted(image.id.to_string()));
@@ -81,6 +76,25 @@ impl Store {
         }
         self.empty_trash(EMPTYING)?;
         Ok(pruned)
+    }
+
+    /// Removes one image, unless a process holds it or it got another name since it was listed.
+    fn prune_image(&self, image: &Image) -> Result<Option<Gone>, StoreError> {
+        self.database().write("remove the image", |db| {
+            lease::end_dead(db, self.boot())?;
+            let held = "SELECT 1 FROM holds WHERE digest = ?1";
+            if db.prepare_cached(held)?.exists([image.id.0.as_bytes()])? {
+                return Ok(None);
+            }
+            let names: Vec<_> =
+                reference::tags_of(db, image.id)?.iter().map(|name| reference::familiar(name)).collect();
+            if names.iter().any(|name| !image.names.contains(name)) {
+                return Ok(None);
+            }
+            let mut gone = Gone::default();
+            remove::delete_image(db, image.id, &mut gone)?;
+            Ok(Some(gone))
+        })
     }
 
     /// Removes parts of the build cache that `filter` fits, the one not used for longest first,
@@ -121,8 +135,7 @@ impl Store {
                 }
                 CacheKind::Form(path) => {
                     // Its layer, pruned before it, may have taken it along.
-                    let sql =
-                        "SELECT 1 FROM forms f JOIN lease_layers h ON h.layer = f.layer WHERE f.path = ?1";
+                    let sql = "SELECT 1 FROM forms f JOIN holds h ON h.digest = f.layer WHERE f.path = ?1";
                     let held = db.prepare_cached(sql)?.exists([path])?;
                     if !held {
                         remove::delete_form(db, path, &mut gone)?;
@@ -212,7 +225,7 @@ impl Store {
 /// Deletes the records that lead to a layer, and the layer unless something else needs it.
 fn prune_layer(db: &Connection, layer: LayerId, gone: &mut Gone) -> Result<bool, Stop> {
     let id = layer.0.as_bytes();
-    let held = "SELECT 1 FROM lease_layers WHERE layer = ?1";
+    let held = "SELECT 1 FROM holds WHERE digest = ?1";
     if db.prepare_cached(held)?.exists([id])? {
         return Ok(false);
     }

@@ -103,6 +103,9 @@ impl Store {
             }
             for name in &gone.layers {
                 if !layer_path_has_row(db, name)? {
+                    if let Some(id) = Digest::from_hex(name) {
+                        self.open_layers().remove(&LayerId(id));
+                    }
                     self.trash(&self.root().join("layers").join(name));
                 }
             }
@@ -187,7 +190,7 @@ pub(super) fn delete_image(db: &Connection, id: ImageId, gone: &mut Gone) -> Res
 pub(super) fn is_needed(db: &Connection, layer: LayerId) -> Result<bool, Stop> {
     let sql = "SELECT EXISTS (SELECT 1 FROM image_layers WHERE layer = ?1) \
         OR EXISTS (SELECT 1 FROM records WHERE layer = ?1) \
-        OR EXISTS (SELECT 1 FROM lease_layers WHERE layer = ?1)";
+        OR EXISTS (SELECT 1 FROM holds WHERE digest = ?1)";
     Ok(db.prepare_cached(sql)?.query_row([layer.0.as_bytes()], |row| row.get(0))?)
 }
 

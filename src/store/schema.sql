@@ -106,9 +106,9 @@ CREATE TABLE leases (
     start INTEGER NOT NULL,             -- ticks since boot
     boot TEXT NOT NULL
 );
-CREATE TABLE lease_layers (
+CREATE TABLE holds (
     lease INTEGER NOT NULL,
-    layer BLOB NOT NULL,
-    PRIMARY KEY (lease, layer)
+    digest BLOB NOT NULL,               -- the id of a layer or an image
+    PRIMARY KEY (lease, digest)
 ) WITHOUT ROWID;
-CREATE INDEX lease_layers_by_layer ON lease_layers (layer);
+CREATE INDEX holds_by_digest ON holds (digest);

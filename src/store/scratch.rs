@@ -43,15 +43,16 @@ impl Drop for Prepared {
     }
 }
 
-/// A file that vanishes unless it is renamed to its place.
+/// A file that goes to the trash unless it is renamed to its place.
 pub(super) struct TempFile {
     pub(super) file: File,
     pub(super) path: PathBuf,
+    store: Store,
 }
 
 impl Drop for TempFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        self.store.trash(&self.path);
     }
 }
 
@@ -73,7 +74,7 @@ impl Store {
             .mode(0o600)
             .open(&path)
             .map_err(StoreError::io("make the file", &path))?;
-        Ok(TempFile { file, path })
+        Ok(TempFile { file, path, store: self.clone() })
     }
 
     /// Moves what is at `path` out of the way, to be deleted later. Nothing happens if nothing is

@@ -70,7 +70,7 @@ pub struct CacheItem {
 impl Store {
     /// Adds up what the store holds.
     pub fn disk_usage(&self) -> Result<DiskUsage, StoreError> {
-        let mut usage = self.database().read("add up the sizes", |db| {
+        let mut usage = self.database().snapshot("add up the sizes", |db| {
             let images = image_usage(db, self.boot())?;
             let sizes: HashMap<LayerId, u64> = images.iter().flat_map(|(_, layers)| layers.clone()).collect();
             let mut users: HashMap<LayerId, usize> = HashMap::new();
@@ -95,7 +95,7 @@ impl Store {
 
     /// The pieces of the build cache, the one that was not used for longest first.
     pub(super) fn cache_items(&self) -> Result<Vec<CacheItem>, StoreError> {
-        let mut items = self.database().read("list the build cache", |db| {
+        let mut items = self.database().snapshot("list the build cache", |db| {
             let mut items = layers(db, self.boot())?;
             items.extend(records(db, self.boot())?);
             items.extend(forms(db)?);
@@ -138,7 +138,7 @@ fn image_usage(db: &Connection, boot: &str) -> Result<Vec<(ImageId, LayerSizes)>
 fn layers(db: &Connection, boot: &str) -> Result<Vec<CacheItem>, Stop> {
     let sql = "SELECT l.id, l.size, l.created, max(l.used, coalesce(max(r.used), 0)), coalesce(max(r.step), ''), \
             EXISTS (SELECT 1 FROM image_layers i WHERE i.layer = l.id), \
-            EXISTS (SELECT 1 FROM lease_layers h WHERE h.layer = l.id), count(r.key), \
+            EXISTS (SELECT 1 FROM holds h WHERE h.digest = l.id), count(r.key), \
             coalesce((SELECT b.size FROM blobs b WHERE b.digest = l.blob), 0) \
         FROM layers l LEFT JOIN records r ON r.layer = l.id WHERE l.synced OR l.boot = ?1 GROUP BY l.id";
     let mut query = db.prepare_cached(sql)?;
@@ -183,7 +183,8 @@ fn records(db: &Connection, boot: &str) -> Result<Vec<CacheItem>, Stop> {
 }
 
 fn forms(db: &Connection) -> Result<Vec<CacheItem>, Stop> {
-    let sql = "SELECT path, size, used, EXISTS (SELECT 1 FROM lease_layers h WHERE h.layer = forms.layer) FROM forms";
+    let sql =
+        "SELECT path, size, used, EXISTS (SELECT 1 FROM holds h WHERE h.digest = forms.layer) FROM forms";
     let mut query = db.prepare_cached(sql)?;
     let rows = query.query_map([], |row| {
         let (path, used): (String, i64) = (row.get(0)?, row.get(2)?);
@@ -202,7 +203,7 @@ fn forms(db: &Connection) -> Result<Vec<CacheItem>, Stop> {
 
 fn exported(db: &Connection) -> Result<Vec<CacheItem>, Stop> {
     let sql = "SELECT c.digest, max(b.size), max(l.used), max(c.how), \
-            max(EXISTS (SELECT 1 FROM lease_layers h WHERE h.layer = l.id)) \
+            max(EXISTS (SELECT 1 FROM holds h WHERE h.digest = l.id)) \
         FROM compressed c JOIN blobs b ON b.digest = c.digest JOIN layers l ON l.id = c.layer \
         WHERE NOT EXISTS (SELECT 1 FROM layers o WHERE o.blob = c.digest) GROUP BY c.digest";
     let mut query = db.prepare_cached(sql)?;

@@ -15,6 +15,8 @@ use crate::base::reference::Reference;
 use crate::image::config::ImageConfig;
 use crate::layer::entry::{Entry, Kind};
 
+mod content;
+
 /// A directory for one test's store, in memory where that is possible.
 fn temp() -> TempDir {
     TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
@@ -89,6 +91,7 @@ fn a_store_opens_again_and_is_private() {
     let digest = at(&root, 0).put_blob(&b"content"[..], None).unwrap().0;
     assert!(at(&root, 0).has_blob(digest).unwrap());
     use std::os::unix::fs::PermissionsExt;
+    assert_eq!(fs::metadata(root.join("kiln.db")).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::metadata(root.join("layers")).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
@@ -512,4 +515,14 @@ fn deep_trash_is_emptied() {
     assert!(!store.empty_trash(Duration::ZERO).unwrap());
     assert!(store.empty_trash(Duration::from_secs(60)).unwrap());
     assert_eq!(fs::read_dir(dir.path().join("trash")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_full_and_a_read_only_disk_are_told_with_what_to_do() {
+    use std::io::{Error, ErrorKind};
+    let told = |kind| StoreError::io("write", Path::new("/x"))(Error::from(kind)).to_string();
+    assert!(told(ErrorKind::StorageFull).contains("/x: its file system is full: make room"));
+    assert!(told(ErrorKind::QuotaExceeded).contains("full"));
+    assert!(told(ErrorKind::ReadOnlyFilesystem).contains("set KILN_ROOT"));
+    assert!(told(ErrorKind::PermissionDenied).contains("cannot write /x"));
 }
