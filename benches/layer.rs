@@ -5,17 +5,23 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use divan::{Bencher, counter::BytesCount};
 use kiln::base::digest::HashingWriter;
+use kiln::layer::apply::unpack;
 use kiln::layer::compress::{Compression, compress};
 use kiln::layer::decompress::decompress;
+use kiln::layer::entry::KindRef;
+use kiln::layer::from_tar::index_tar;
 use kiln::layer::from_tree::write_tar;
 use kiln::layer::hashing::BackgroundWriter;
 use kiln::layer::index::Index;
+use kiln::layer::merged::Merged;
 use kiln::layer::scan::scan_tree;
+use kiln::layer::writer::LayerWriter;
 
 fn main() {
     divan::main();
@@ -94,6 +100,72 @@ fn tree_to_tar_and_digest_on_one_thread(bencher: Bencher) {
         write_tar(index, dir.path(), &mut out).expect("a tree at rest");
         out.finish().1
     });
+}
+
+/// What COPY does with files that it has hashed before: read, hash again, tar and index.
+#[divan::bench(sample_count = 10)]
+fn files_to_tar_and_index(bencher: Bencher) {
+    let (dir, index) = tree();
+    bencher.bench(|| {
+        let mut writer = LayerWriter::new(io::sink());
+        for entry in index.iter() {
+            match entry.kind {
+                KindRef::File { .. } => {
+                    let path = dir.path().join(std::ffi::OsStr::from_bytes(entry.path));
+                    writer.file(entry, File::open(path).expect("a tree at rest")).expect("a tree at rest");
+                }
+                _ => writer.entry(entry).expect("an index in order"),
+            }
+        }
+        writer.finish().expect("no error of the sink").1
+    });
+}
+
+/// One file of 1 GiB (`KILN_BENCH_LARGE`, in MiB), hashed as it passes.
+#[divan::bench(sample_count = 3)]
+fn large_file_to_tar(bencher: Bencher) {
+    let size =
+        std::env::var("KILN_BENCH_LARGE").ok().and_then(|text| text.parse().ok()).unwrap_or(1024u64) << 20;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let content = File::create(dir.path().join("large")).expect("a fresh file");
+    io::copy(&mut io::repeat(7).take(size), &mut &content).expect("room for the file");
+    let index = scan_tree(dir.path()).expect("a tree that was just made");
+    bencher.counter(BytesCount::new(size)).bench_local(|| {
+        let out = File::create(dir.path().join("tar")).expect("a fresh file");
+        let mut writer = LayerWriter::new(out);
+        let entry = index.iter().next().expect("the one file");
+        writer
+            .file(entry, File::open(dir.path().join("large")).expect("the file"))
+            .expect("the same content");
+        writer.finish().expect("room for the tar").1
+    });
+}
+
+#[divan::bench(sample_count = 5)]
+fn tar_to_index(bencher: Bencher) {
+    let (dir, index) = tree();
+    let mut tar = Vec::new();
+    write_tar(index, dir.path(), &mut tar).expect("a tree at rest");
+    bencher.bench(|| index_tar(&tar[..]).expect("what was just made"));
+}
+
+/// Into directories that stay until the end: creating after deleting is slow on some file systems.
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn tar_to_tree(bencher: Bencher) {
+    let (dir, index) = tree();
+    let mut tar = Vec::new();
+    write_tar(index, dir.path(), &mut tar).expect("a tree at rest");
+    bencher.with_inputs(|| tempfile::tempdir().expect("a temporary directory")).bench_values(|tree| {
+        unpack(&tar[..], tree.path(), &Merged::default()).expect("what was just made");
+        tree
+    });
+}
+
+#[divan::bench(sample_count = 10)]
+fn merged_walk(bencher: Bencher) {
+    let (_, index) = tree();
+    let merged = Merged::new(vec![index.clone(); 10]);
+    bencher.bench(|| merged.walk(b"").count());
 }
 
 #[divan::bench(sample_count = 3, args = ["gzip 1", "gzip 2", "gzip 3", "gzip 6", "zstd 1", "zstd 2", "zstd 3"])]

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 
 use crate::base::clock::Time;
 
+use super::ahead::read_ahead;
 use super::entry::{ancestors, is_under, parent};
 use super::error::shown;
 use super::from_tar::{MOST_NODES, too_many, under_no_directory};
@@ -45,7 +46,7 @@ pub struct Unpacked {
 
 /// Unpacks the tar stream `tar` into the empty directory `tree`; `below` are the layers that it
 /// will lie on. The root directory keeps its metadata unless the tar has an entry for it.
-pub fn unpack(tar: impl Read, tree: &Path, below: &Merged) -> Result<Unpacked> {
+pub fn unpack(tar: impl Read + Send, tree: &Path, below: &Merged) -> Result<Unpacked> {
     let mut unpacker = Unpacker {
         tree: Tree::open(tree)?,
         dirs: PathMap::default(),
@@ -53,7 +54,7 @@ pub fn unpack(tar: impl Read, tree: &Path, below: &Merged) -> Result<Unpacked> {
         opaque: BTreeSet::new(),
         buffer: vec![0; BUFFER],
     };
-    read_tar(tar, &mut unpacker)?;
+    read_ahead(tar, |tar| read_tar(tar, &mut unpacker)).map_err(|source| LayerError::Stream { source })??;
     unpacker.finish(below)
 }
 

@@ -1,6 +1,6 @@
 //! A compressed stream of any form that images and archives come in, told by its first bytes.
 
-use std::io::{BufReader, Chain, Cursor, Read};
+use std::io::{self, BufReader, Chain, Cursor, Read};
 
 use super::{LayerError, Result};
 
@@ -9,6 +9,8 @@ const XZ_MEMORY: u64 = 128 << 20;
 /// The largest window of zstd, as a power of two: that of its command without options.
 const ZSTD_WINDOW: u32 = 27;
 const BUFFER: usize = 128 * 1024;
+/// The largest stream, uncompressed: a few bytes can stand for any number of them.
+const LARGEST: u64 = 256 << 30;
 
 /// How a stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,21 +44,40 @@ impl Format {
 
 type Whole<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
 
-/// The uncompressed bytes of `stream`. They may be many more than went in: whoever reads them
-/// bounds what it keeps. Memory is bounded whatever the stream asks for.
+/// The uncompressed bytes of `stream`. They may be many more than went in, though no more than
+/// 256 GiB: whoever reads them bounds what it keeps. Memory is bounded whatever the stream asks for.
 pub fn decompress<'a>(mut stream: impl Read + Send + 'a) -> Result<(Format, Box<dyn Read + Send + 'a>)> {
     let mut head = Vec::with_capacity(6);
     stream.by_ref().take(6).read_to_end(&mut head).map_err(|source| LayerError::Decompress { source })?;
     let format = Format::of(&head);
     let whole = BufReader::with_capacity(BUFFER, Cursor::new(head).chain(stream));
     let reader = decoder(format, whole).map_err(|source| LayerError::Decompress { source })?;
-    Ok((format, reader))
+    let bounded = Bounded { reader, left: LARGEST };
+    Ok((format, Box::new(bounded)))
+}
+
+/// Gives an error where there is more than a bound.
+struct Bounded<R> {
+    reader: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // One byte more tells the end from the bound.
+        let room = buffer.len().min(usize::try_from(self.left + 1).unwrap_or(usize::MAX));
+        let count = self.reader.read(&mut buffer[..room])?;
+        self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::FileTooLarge, "the stream is larger than 256 GiB uncompressed")
+        })?;
+        Ok(count)
+    }
 }
 
 fn decoder<'a, R: Read + Send + 'a>(
     format: Format,
     whole: Whole<R>,
-) -> std::io::Result<Box<dyn Read + Send + 'a>> {
+) -> io::Result<Box<dyn Read + Send + 'a>> {
     Ok(match format {
         Format::Plain => Box::new(whole),
         Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
@@ -82,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    fn read(bytes: &[u8]) -> (Format, std::io::Result<Vec<u8>>) {
+    fn read(bytes: &[u8]) -> (Format, io::Result<Vec<u8>>) {
         let (format, mut reader) = decompress(bytes).unwrap();
         let mut raw = Vec::new();
         (format, reader.read_to_end(&mut raw).map(|_| raw))
@@ -147,6 +168,13 @@ mod tests {
         let (format, raw) = read(&[0x28, 0xb5, 0x2f, 0xfd, 0, 0xf0, 0, 0, 0]);
         assert_eq!(format, Format::Zstd);
         assert!(raw.is_err());
+    }
+
+    #[test]
+    fn a_bound_is_reached_and_not_passed() {
+        let read = |left| io::copy(&mut Bounded { reader: &[0; 100][..], left }, &mut io::sink());
+        assert_eq!(read(100).unwrap(), 100);
+        assert_eq!(read(99).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
 
     proptest! {

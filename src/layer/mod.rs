@@ -29,6 +29,7 @@ pub mod tar;
 pub mod walk;
 pub mod writer;
 
+mod ahead;
 mod header;
 mod holes;
 mod paths;

@@ -16,6 +16,8 @@ use tar::{GnuExtSparseHeader, GnuSparseHeader, Header};
 
 use crate::base::clock::Time;
 
+pub use super::from_tar::index_tar;
+
 use super::entry::{name, parent, path_fault};
 use super::error::shown;
 use super::header::{Fields, checksum_fits, unsigned};
