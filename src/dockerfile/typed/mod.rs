@@ -2,19 +2,21 @@
 //! section of each). In: a [`Form`]. Out: what it says, with its words taken apart. All that is
 //! wrong is collected; an instruction with faults is none.
 
+mod copy;
+mod healthcheck;
+
 use crate::base::diagnostic::Diagnostic;
 use crate::base::similar::nearest;
 use crate::base::span::{Span, Spanned};
 
 use super::flags::{Flags, Takes};
 use super::instruction::{
-    Arg, ArgDeclaration, Command, Copy, CopySource, From, Healthcheck, Instruction, Kind, Pair, Run,
-    RunNetwork, RunSecurity, Word,
+    Arg, ArgDeclaration, Command, From, Instruction, Kind, Pair, Run, RunNetwork, RunSecurity, Word,
 };
 use super::mount;
-use super::syntax::{Args, Form, WordForm};
+use super::syntax::{Args, Form};
 use super::text::Text;
-use super::{values, word};
+use super::word;
 
 /// The names of all instructions.
 pub(crate) const NAMES: [&str; 18] = [
@@ -288,12 +290,7 @@ impl Typer<'_> {
     }
 
     /// A flag that takes one of a few words.
-    fn choice<T: std::marker::Copy>(
-        &mut self,
-        flags: &Flags,
-        name: &str,
-        values: &[(&str, T)],
-    ) -> Option<Spanned<T>> {
+    fn choice<T: Copy>(&mut self, flags: &Flags, name: &str, values: &[(&str, T)]) -> Option<Spanned<T>> {
         let text = flags.text(name)?;
         if let Some((_, value)) = values.iter().find(|(value, _)| *value == text.value) {
             return Some(Spanned::new(*value, text.span));
@@ -304,90 +301,6 @@ impl Typer<'_> {
             .help(format!("it is one of {}", names.join(", ")));
         self.faults.push(fault);
         None
-    }
-
-    fn copy(&mut self) -> Option<Copy> {
-        let is_copy = self.name == "COPY";
-        let mut known = vec![
-            ("chown", Takes::Value),
-            ("chmod", Takes::Value),
-            ("link", Takes::Boolean),
-            ("exclude", Takes::Values),
-        ];
-        known.extend_from_slice(if is_copy {
-            &[("from", Takes::Value), ("parents", Takes::Boolean)]
-        } else {
-            &[("checksum", Takes::Value), ("keep-git-dir", Takes::Boolean), ("unpack", Takes::Boolean)]
-        });
-        let flags = self.flags(&known);
-        let (sources, destination) = self.sources()?;
-        let chmod = flags.word("chmod", self.faults);
-        self.check_chmod(chmod.as_ref());
-        Some(Copy {
-            sources,
-            destination,
-            from: flags.word("from", self.faults),
-            chown: flags.word("chown", self.faults),
-            chmod,
-            link: flags.boolean("link").unwrap_or(false),
-            parents: flags.boolean("parents").unwrap_or(false),
-            excludes: flags.words("exclude", self.faults),
-            checksum: flags.word("checksum", self.faults),
-            keep_git_dir: flags.boolean("keep-git-dir").unwrap_or(false),
-            unpack: flags.boolean("unpack"),
-        })
-    }
-
-    fn sources(&mut self) -> Option<(Vec<CopySource>, Word)> {
-        let plain = |text: &Text| WordForm { text: text.clone(), opener: None };
-        let words: Vec<WordForm> = match &self.form.args {
-            Args::Words(words) => words.clone(),
-            Args::Json(strings) => strings.iter().map(plain).collect(),
-            _ => Vec::new(),
-        };
-        let Some((last, first)) = words.split_last() else {
-            return self.missing("a source and a destination");
-        };
-        if last.opener.is_some() {
-            let message = "a here-document cannot be a destination";
-            self.fault(
-                last.text.whole(),
-                message,
-                format!("write `{} {} /path`", self.name, last.text.as_str()),
-            );
-            return None;
-        }
-        if first.is_empty() {
-            let message = format!("{} needs a destination", self.name);
-            self.fault(
-                last.text.whole(),
-                message,
-                format!("write `{} {} /path`", self.name, last.text.as_str()),
-            );
-            return None;
-        }
-        for empty in words.iter().filter(|word| word.text.as_str().is_empty()) {
-            self.faults.push(Diagnostic::error(empty.text.whole(), "a path is empty"));
-        }
-        let source = |word: &WordForm| match word.opener {
-            Some(number) => self.form.heredocs.get(number).cloned().map(CopySource::Heredoc),
-            None => self.word(&word.text).map(CopySource::Path),
-        };
-        let sources = first.iter().filter_map(source).collect();
-        Some((sources, self.word(&last.text)?))
-    }
-
-    /// A mode without variables is octal or symbolic.
-    fn check_chmod(&mut self, chmod: Option<&Word>) {
-        let Some(chmod) = chmod else { return };
-        let Some(text) = word::literal(chmod) else { return };
-        if !values::is_mode(&text) {
-            self.fault(
-                chmod.span,
-                format!("`{text}` is no file mode"),
-                "write it in octal, such as 0755, or symbolic, such as u=rwX,go=rX",
-            );
-        }
     }
 
     fn onbuild(&mut self) -> Option<Spanned<String>> {
@@ -407,90 +320,6 @@ impl Typer<'_> {
             text.push_str(&heredoc.name);
         }
         Some(Spanned::new(text, child.span))
-    }
-
-    fn healthcheck(&mut self) -> Option<Healthcheck> {
-        let flags = self.flags(&[
-            ("interval", Takes::Value),
-            ("timeout", Takes::Value),
-            ("start-period", Takes::Value),
-            ("start-interval", Takes::Value),
-            ("retries", Takes::Value),
-        ]);
-        let Args::Health(Some((word, command))) = &self.form.args else {
-            return self.missing("`CMD command` or `NONE`");
-        };
-        let command = self
-            .command(command)
-            .filter(|command| !matches!(command, Command::Exec(argv) if argv.is_empty()));
-        match word.as_str().to_ascii_uppercase().as_str() {
-            "NONE" => {
-                if command.is_some() {
-                    let span = Span::new(word.whole().end, self.form.text.whole().end);
-                    self.fault(
-                        span,
-                        "nothing can follow `HEALTHCHECK NONE`",
-                        "write `HEALTHCHECK CMD …` to set a check",
-                    );
-                }
-                Some(Healthcheck::None)
-            }
-            "CMD" => {
-                let Some(command) = command else {
-                    self.fault(
-                        word.whole(),
-                        "HEALTHCHECK CMD needs a command",
-                        "write `HEALTHCHECK NONE` to have no check",
-                    );
-                    return None;
-                };
-                Some(Healthcheck::Check {
-                    command,
-                    interval: self.duration(&flags, "interval"),
-                    timeout: self.duration(&flags, "timeout"),
-                    start_period: self.duration(&flags, "start-period"),
-                    start_interval: self.duration(&flags, "start-interval"),
-                    retries: self.retries(&flags),
-                })
-            }
-            _ => {
-                let fault = Diagnostic::error(
-                    word.whole(),
-                    format!("HEALTHCHECK takes CMD or NONE, not `{}`", word.as_str()),
-                );
-                self.faults.push(fault.did_you_mean(nearest(word.as_str(), ["CMD", "NONE"])));
-                None
-            }
-        }
-    }
-
-    /// A duration of at least a millisecond; zero counts as not given.
-    fn duration(&mut self, flags: &Flags, name: &str) -> Option<u64> {
-        const LEAST: i64 = 1_000_000;
-        let text = flags.text(name)?;
-        match values::duration(&text.value) {
-            Ok(0) => None,
-            Ok(duration) if duration >= LEAST => u64::try_from(duration).ok(),
-            Ok(_) => {
-                let message = format!("`--{name}` cannot be less than 1ms");
-                self.faults.push(Diagnostic::error(text.span, message));
-                None
-            }
-            Err(message) => {
-                self.faults.push(Diagnostic::error(text.span, message));
-                None
-            }
-        }
-    }
-
-    fn retries(&mut self, flags: &Flags) -> Option<u32> {
-        let text = flags.text("retries")?;
-        let retries = text.value.parse::<i32>().ok().and_then(|retries| u32::try_from(retries).ok());
-        if retries.is_none() {
-            self.faults
-                .push(Diagnostic::error(text.span, format!("`{}` is no number of retries", text.value)));
-        }
-        retries
     }
 
     fn shell(&mut self) -> Option<Vec<String>> {
