@@ -37,9 +37,10 @@ const MASKED: [&str; 12] = [
 const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The network of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Network {
     /// The host's own.
+    #[default]
     Host,
     /// A new one with nothing but a loopback interface.
     None,
