@@ -92,12 +92,12 @@ impl Cgroup {
         let linux = spec.linux().as_ref();
         let nothing = LinuxResources::default();
         let resources = linux.and_then(|linux| linux.resources().as_ref()).unwrap_or(&nothing);
+        let host = Hierarchies::host();
         let path = match linux.and_then(|linux| linux.cgroups_path().as_ref()) {
             Some(path) => clean(path)?,
-            None => unused_name(),
+            None => unused_name(host),
         };
         let mut cgroup = Self::default();
-        let host = Hierarchies::host();
         let (v1, v2) = cgroup.assign(host, resources);
         let rules = resources.devices().as_deref().unwrap_or_default();
         let filter = device_filter::filters(rules);
@@ -345,10 +345,38 @@ fn clean(path: &Path) -> Result<PathBuf, SandboxError> {
     Ok(path.to_owned())
 }
 
-fn unused_name() -> PathBuf {
+/// A name that no cgroup has: somebody in another PID namespace may have our pid, and what a
+/// killed kiln left behind as well. The first call also removes what such ones left behind.
+fn unused_name(host: &Hierarchies) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let next = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("kiln/{}-{next}", std::process::id()).into()
+    let roots = || host.v2.iter().chain(host.v1.iter().map(|(_, root)| root));
+    loop {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        if next == 0 {
+            roots().for_each(|root| sweep(&root.join("kiln")));
+        }
+        let name = PathBuf::from(format!("kiln/{}-{next}", std::process::id()));
+        if !roots().any(|root| root.join(&name).exists()) {
+            return name;
+        }
+    }
+}
+
+/// Removes the cgroups of processes that are gone. One with a process in it cannot be removed, and
+/// a young one may be about to get its first.
+fn sweep(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.split_once('-')?.0.parse::<u32>().ok());
+        let gone = pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+        let old = entry
+            .metadata()
+            .and_then(|status| status.modified())
+            .is_ok_and(|made| made.elapsed().is_ok_and(|age| age > Duration::from_secs(60)));
+        if gone && old {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
 }
 
 #[cfg(test)]

@@ -227,7 +227,9 @@ fn report(reader: &OwnedFd) -> Option<Report> {
 
 fn wait(pid: i32) -> Result<Exit, Errno> {
     loop {
-        match rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::empty()) {
+        // Also for a child that signals nothing at its end (wait4(2), __WALL).
+        let all = WaitOptions::from_bits_retain(libc::__WALL as u32);
+        match rustix::process::waitpid(Pid::from_raw(pid), all) {
             Ok(Some((_, status))) => {
                 if let Some(code) = status.exit_status() {
                     return Ok(Exit::Code(code));

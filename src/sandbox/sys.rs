@@ -58,7 +58,8 @@ pub(super) fn clone_child(
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = flags | (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD) as u64;
     arguments.pidfd = &raw mut pidfd as u64;
-    arguments.exit_signal = libc::SIGCHLD as u64;
+    // No signal at its end: where SIGCHLD is ignored, the kernel would throw its status away.
+    arguments.exit_signal = 0;
     arguments.stack = stack.0.as_ptr() as u64;
     arguments.stack_size = STACK as u64;
     if let Some(cgroup) = cgroup {
