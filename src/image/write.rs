@@ -148,7 +148,10 @@ fn place(path: &Path, from: &mut dyn Read) -> Result<(), ImageError> {
         io::copy(from, &mut file)?;
         fs::rename(&partial, path)
     };
-    write().map_err(ImageError::io("write", path))
+    write().map_err(|error| {
+        let _ = fs::remove_file(&partial);
+        ImageError::io("write", path)(error)
+    })
 }
 
 fn blobs(images: &[TargetImage]) -> Result<Blobs<'_>, ImageError> {
