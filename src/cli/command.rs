@@ -5,16 +5,55 @@
 use std::ffi::OsString;
 use std::fmt::Write;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches};
 
 use super::error::{Error, Result};
 use super::session::Session;
 use super::usage::{self, UsageError};
-use super::{completion, df, help, history, images, info, inspect, parse, prune, rmi, tag, version};
+use super::{
+    completion, df, help, history, images, import, info, inspect, load, parse, prune, rmi, run, tag, version,
+};
 use crate::base::similar::nearest;
+
+/// A flag that Docker has and kiln does not yet.
+pub struct Later {
+    long: &'static str,
+    short: Option<char>,
+    value: bool,
+}
+
+impl Later {
+    /// One that takes a value.
+    pub const fn value(long: &'static str) -> Self {
+        Self { long, short: None, value: true }
+    }
+
+    /// One that takes none.
+    pub const fn switch(long: &'static str) -> Self {
+        Self { long, short: None, value: false }
+    }
+
+    /// The same with a letter.
+    pub const fn short(self, short: char) -> Self {
+        Self { short: Some(short), ..self }
+    }
+
+    fn arg(&self) -> clap::Arg {
+        let arg = clap::Arg::new(self.long).long(self.long).hide(true);
+        let arg = arg.action(if self.value { ArgAction::Append } else { ArgAction::SetTrue });
+        match self.short {
+            Some(short) => arg.short(short),
+            None => arg,
+        }
+    }
+}
 
 /// A command whose arguments clap has read.
 pub trait Run: CommandFactory + FromArgMatches {
+    /// Flags that are understood and refused.
+    const LATER: &'static [Later] = &[];
+
     /// Does it and gives the exit code.
     fn run(self, session: &mut Session) -> Result<u8>;
 }
@@ -43,6 +82,11 @@ pub enum Section {
     Own,
 }
 
+fn asked_for(later: &Later, matches: &ArgMatches) -> bool {
+    matches.value_source(later.long) == Some(ValueSource::CommandLine)
+        && (later.value || matches.get_flag(later.long))
+}
+
 enum Failure {
     Matches(clap::Error),
     Run(Error),
@@ -50,13 +94,18 @@ enum Failure {
 
 const fn entry<A: Run>(paths: &'static [&'static str], usage: &'static str, section: Section) -> Entry {
     fn run<A: Run>(matches: &ArgMatches, session: &mut Session) -> std::result::Result<u8, Failure> {
+        if let Some(later) = A::LATER.iter().find(|later| asked_for(later, matches)) {
+            return Err(Failure::Run(Error::LaterFlag { flag: later.long }));
+        }
         A::from_arg_matches(matches).map_err(Failure::Matches)?.run(session).map_err(Failure::Run)
     }
-    Entry { paths, usage, section, command: || usage::prepare(A::command()), run: run::<A> }
+    let command = || usage::prepare(A::command().args(A::LATER.iter().map(Later::arg)));
+    Entry { paths, usage, section, command, run: run::<A> }
 }
 
 /// All commands.
 pub const COMMANDS: &[Entry] = &[
+    entry::<run::Args>(&["run", "container run"], "[OPTIONS] IMAGE [COMMAND] [ARG...]", Section::Common),
     entry::<images::Args>(
         &["images", "image ls", "image list"],
         "[OPTIONS] [REPOSITORY[:TAG]]",
@@ -67,6 +116,8 @@ pub const COMMANDS: &[Entry] = &[
     entry::<history::Args>(&["history", "image history"], "[OPTIONS] IMAGE", Section::Other),
     entry::<inspect::Args>(&["inspect", "image inspect"], "[OPTIONS] NAME|ID [NAME|ID...]", Section::Other),
     entry::<rmi::Args>(&["rmi", "image rm", "image remove"], "[OPTIONS] IMAGE [IMAGE...]", Section::Other),
+    entry::<load::Args>(&["load", "image load"], "[OPTIONS]", Section::Other),
+    entry::<import::Args>(&["import", "image import"], "[OPTIONS] file|- [REPOSITORY[:TAG]]", Section::Other),
     entry::<tag::Args>(&["tag", "image tag"], "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", Section::Other),
     entry::<parse::Args>(&["parse"], "[OPTIONS] FILE", Section::Own),
     entry::<prune::ImageArgs>(&["image prune"], "[OPTIONS]", Section::Other),
@@ -312,4 +363,58 @@ pub fn tree() -> clap::Command {
         }
     }
     root.subcommands(groups.into_iter().filter(clap::Command::has_subcommands))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The help of every command under its first name, as a page of the documentation.
+    fn reference() -> String {
+        let mut page = String::from(
+            "# Command line\n\nWhat `kiln COMMAND --help` prints. A test keeps this page equal to it; \
+             `KILN_UPDATE=1 cargo test --lib cli::` writes it anew.\n\n",
+        );
+        let _ = write!(page, "## kiln\n\n```text\n{}```\n", overview(80));
+        for entry in COMMANDS {
+            let path = format!("kiln {}", entry.paths[0]);
+            let help = command_help(entry, &(entry.command)(), &path, 80);
+            let _ = write!(page, "\n## {path}\n\n```text\n{help}```\n");
+        }
+        page
+    }
+
+    #[test]
+    fn the_reference_says_what_help_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
+        if std::env::var_os("KILN_UPDATE").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap_or_default(),
+            reference(),
+            "see the page's first lines"
+        );
+    }
+
+    #[test]
+    fn every_command_can_be_built_and_completed() {
+        for entry in COMMANDS {
+            (entry.command)().debug_assert();
+            assert!((entry.command)().get_about().is_some(), "{}", entry.paths[0]);
+        }
+        tree().debug_assert();
+    }
+
+    #[test]
+    fn two_words_are_looked_at_before_one() {
+        let find = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            find(&words).map(|(_, taken, path)| (taken, path))
+        };
+        assert_eq!(find(&["image", "ls", "-q"]), Some((2, "kiln image ls".to_owned())));
+        assert_eq!(find(&["images", "ls"]), Some((1, "kiln images".to_owned())));
+        assert_eq!(find(&["image", "nope"]), None);
+        assert_eq!(find(&[]), None);
+    }
 }

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use super::template::TemplateError;
 use super::usage::UsageError;
 use crate::base::diagnostic::Diagnostics;
+use crate::base::platform::PlatformError;
 use crate::base::reference::ReferenceError;
+use crate::build::plan::PlanError;
+use crate::container::ContainerError;
 use crate::image::ImageError;
 use crate::store::StoreError;
 
@@ -22,6 +25,9 @@ pub enum Error {
     /// The Dockerfile is wrong.
     #[error("{0}")]
     Dockerfile(#[from] Diagnostics),
+    /// Instructions cannot be applied.
+    #[error("{0}")]
+    Plan(#[from] PlanError),
     /// Root is needed.
     #[error("`{command}` needs root for now: run it with sudo")]
     NotRoot {
@@ -52,6 +58,12 @@ pub enum Error {
         /// `pushing (--push)`
         what: String,
     },
+    /// A flag that Docker has and kiln does not yet.
+    #[error("`--{flag}` is not supported yet")]
+    LaterFlag {
+        /// Its name.
+        flag: &'static str,
+    },
     /// A name that is none.
     #[error("{0}")]
     Reference(#[from] ReferenceError),
@@ -73,6 +85,51 @@ pub enum Error {
     /// Standard input is a terminal where an archive is to be read.
     #[error("there is nothing to read: give a file with -i, or an archive on standard input")]
     NoInput,
+    /// Both the context and the Dockerfile from standard input.
+    #[error("standard input cannot be both the build context and the Dockerfile")]
+    TwiceStdin,
+    /// Two outputs on standard output.
+    #[error("two outputs cannot both go to standard output: give one a dest=FILE")]
+    TwoStreams,
+    /// An output that needs a place to go to.
+    #[error("this output needs a destination: add dest=PATH")]
+    NoDestination,
+    /// There is no Dockerfile.
+    #[error("failed to read dockerfile: {} does not exist: name another with -f", path.display())]
+    NoDockerfile {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A platform that is none.
+    #[error("{0}")]
+    Platform(#[from] PlatformError),
+    /// Signals cannot be caught.
+    #[error("cannot catch signals: {0}")]
+    Signals(#[source] io::Error),
+    /// What failed before a container's command ran.
+    #[error(transparent)]
+    Run(Box<Error>),
+    /// A container.
+    #[error("{0}")]
+    Container(#[from] ContainerError),
+    /// Streams cannot be made.
+    #[error("cannot set up the container's streams: {0}")]
+    Streams(#[source] io::Error),
+    /// A terminal that is to be attached is none.
+    #[error("the input device is not a TTY")]
+    NoTerminal,
+    /// An image of another platform than the one asked for.
+    #[error(
+        "image `{name}` was found but its platform ({found}) does not match the one asked for ({wanted})"
+    )]
+    WrongPlatform {
+        /// The image.
+        name: String,
+        /// Its platform.
+        found: String,
+        /// `--platform`
+        wanted: String,
+    },
     /// Several objects, each with its error.
     #[error("{} errors", .0.len())]
     Several(Vec<Error>),
@@ -95,10 +152,18 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// What the program ends with, as Docker does: 125 for flags that do not exist, 1 for the rest.
+    /// What the program ends with, as Docker does: 125 for flags that do not exist and for
+    /// containers that do not start, 126 and 127 for commands that cannot be executed or are not
+    /// there, 1 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(error) => error.exit_code(),
+            Self::LaterFlag { .. } => 125,
+            Self::Run(error) => match &**error {
+                Self::Container(error) => error.exit_code(),
+                Self::NoTerminal => 1,
+                _ => 125,
+            },
             _ => 1,
         }
     }

@@ -6,16 +6,9 @@ use std::time::Duration;
 use super::state::State;
 use super::text;
 
-/// The warnings and the last output of each step that failed, for the end of a build.
+/// The last output of each step that failed and the warnings, for the end of a build.
 pub fn summary(state: &State, colour: bool) -> String {
-    let mut summary = String::new();
-    for step in state.failed() {
-        let _ = writeln!(summary, "------\n > {}:", one_line(&step.name));
-        for (elapsed, line) in &step.tail {
-            let _ = writeln!(summary, "{} {line}", stamp(*elapsed));
-        }
-        summary.push_str("------\n");
-    }
+    let mut summary = last_output(state);
     if !state.warnings.is_empty() {
         let count = state.warnings.len();
         let title = format!("{count} warning{} found:", if count == 1 { "" } else { "s" });
@@ -24,6 +17,19 @@ pub fn summary(state: &State, colour: bool) -> String {
         for warning in &state.warnings {
             let _ = writeln!(summary, " - {}", one_line(warning));
         }
+    }
+    summary
+}
+
+/// The last output of each step that failed.
+pub fn last_output(state: &State) -> String {
+    let mut summary = String::new();
+    for step in state.failed() {
+        let _ = writeln!(summary, "------\n > {}:", one_line(&step.name));
+        for (elapsed, line) in &step.tail {
+            let _ = writeln!(summary, "{} {line}", stamp(*elapsed));
+        }
+        summary.push_str("------\n");
     }
     summary
 }

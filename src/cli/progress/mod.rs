@@ -1,11 +1,12 @@
 //! Draws a build's events on standard error.
 //!
 //! A [`Display`] takes events from many threads and hands them to one view: lines
-//! (`plain`), a picture on a terminal (`tty`), JSON (`rawjson`) or nothing (`quiet`). Views never
+//! (`plain`), a picture on a terminal (`tty`), JSON (`rawjson`) or nothing but failures (`quiet`). Views never
 //! fail: a build does not end because nobody reads its progress.
 
 mod failure;
 mod plain;
+mod quiet;
 mod rawjson;
 mod state;
 mod text;
@@ -34,7 +35,7 @@ pub enum Mode {
     Tty,
     /// JSON lines.
     RawJson,
-    /// Nothing.
+    /// Nothing but the last output of what failed.
     Quiet,
 }
 
@@ -65,7 +66,7 @@ trait View: Send {
 
 /// Takes the events of one build and draws them.
 pub struct Display {
-    shared: Option<Arc<Shared>>,
+    shared: Arc<Shared>,
     ticker: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -84,23 +85,21 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Display {
     /// A display on standard error; `terminal` says whether that is one.
     pub fn new(mode: Mode, terminal: bool, colour: bool) -> Self {
-        let view: Option<Box<dyn View>> = match mode {
-            Mode::Tty => Some(Box::new(tty::Tty::new(colour))),
-            Mode::Auto if terminal => Some(Box::new(tty::Tty::new(colour))),
-            Mode::Auto | Mode::Plain => Some(Box::new(plain::Plain::new(std::io::stderr()))),
-            Mode::RawJson => Some(Box::new(rawjson::RawJson::new(std::io::stderr(), Clock::System))),
-            Mode::Quiet => None,
+        let view: Box<dyn View> = match mode {
+            Mode::Tty => Box::new(tty::Tty::new(colour)),
+            Mode::Auto if terminal => Box::new(tty::Tty::new(colour)),
+            Mode::Auto | Mode::Plain => Box::new(plain::Plain::new(std::io::stderr())),
+            Mode::RawJson => Box::new(rawjson::RawJson::new(std::io::stderr(), Clock::System)),
+            Mode::Quiet => Box::new(quiet::Quiet::new(std::io::stderr())),
         };
-        let shared = view.map(|view| {
-            let (view, over, woken) = (Mutex::new(view), Mutex::new(false), Condvar::new());
-            Arc::new(Shared { view, begun: Instant::now(), over, woken })
-        });
+        let (view, over, woken) = (Mutex::new(view), Mutex::new(false), Condvar::new());
+        let shared = Arc::new(Shared { view, begun: Instant::now(), over, woken });
         Self { shared, ticker: Mutex::new(None) }
     }
 
     /// Shows what is left and says how the build ended.
     pub fn finish(self, ok: bool) {
-        let Some(shared) = &self.shared else { return };
+        let shared = &self.shared;
         *lock(&shared.over) = true;
         shared.woken.notify_all();
         if let Some(ticker) = lock(&self.ticker).take() {
@@ -126,7 +125,7 @@ impl Shared {
 
 impl Events for Display {
     fn send(&self, event: Event) {
-        let Some(shared) = &self.shared else { return };
+        let shared = &self.shared;
         // A build that only finds records needs no thread.
         if matches!(event, Event::Started { .. }) {
             let mut ticker = lock(&self.ticker);

@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_WAITING: usize = 1000;
 /// How often a task that goes on is mentioned.
 const TASK_EVERY: Duration = Duration::from_secs(5);
+/// How long a step may run before it is mentioned without having said anything.
+const SILENCE: Duration = Duration::from_millis(100);
 /// When a line without an end is shown as it is.
 const PARTIAL_AFTER: Duration = Duration::from_secs(2);
 
@@ -72,7 +74,10 @@ impl<W: Write> Plain<W> {
         }
         let ended: Vec<VertexId> = self.waiting.keys().copied().filter(|it| self.over(*it)).collect();
         ended.into_iter().for_each(|vertex| self.show(vertex));
-        let longest = self.waiting.iter().min_by_key(|(_, waiting)| waiting.since);
+        let due =
+            |waiting: &Waiting| !waiting.lines.is_empty() || now.saturating_sub(waiting.since) >= SILENCE;
+        let longest =
+            self.waiting.iter().filter(|(_, waiting)| due(waiting)).min_by_key(|(_, waiting)| waiting.since);
         let Some((vertex, waiting)) = longest.map(|(vertex, waiting)| (*vertex, waiting)) else { return };
         let patient = now.saturating_sub(waiting.since) < PATIENCE && waiting.lines.len() < MOST_WAITING;
         if self.floor.is_none() || !patient {
@@ -162,7 +167,12 @@ impl<W: Write + Send> View for Plain<W> {
                 }
             }
             Event::Failed { vertex, error } => {
-                self.add(*vertex, now, format!("ERROR: {}", failure::one_line(error)));
+                let status = self.state.steps.get(vertex).map(|step| &step.status);
+                let line = match status {
+                    Some(Status::Cancelled) => "CANCELED".to_owned(),
+                    _ => format!("ERROR: {}", failure::one_line(error)),
+                };
+                self.add(*vertex, now, line);
             }
         }
         self.flush(now);

@@ -9,6 +9,8 @@ use super::text::Lines;
 use crate::base::event::{Event, Stream, Unit, VertexId};
 use crate::cli::units;
 
+/// How the error of a step ends that was told to stop.
+const TOLD_TO_STOP: &str = "was cancelled";
 /// Lines of output that are kept of each step, to be repeated if it fails.
 const TAIL: usize = 20;
 
@@ -34,6 +36,8 @@ pub struct Step {
     pub status: Status,
     /// When it began.
     pub started: Duration,
+    /// When it failed.
+    ended: Duration,
     /// What it is busy with.
     pub tasks: Vec<Task>,
     /// The last lines of its output, with the span since it began.
@@ -57,6 +61,8 @@ pub enum Status {
     Done(Duration),
     /// Failed, and why.
     Failed(String),
+    /// Was told to stop, by the user or because another step failed.
+    Cancelled,
 }
 
 /// Something a step counts while it works.
@@ -124,7 +130,11 @@ impl State {
             Event::Failed { vertex, error } => {
                 let step = self.show(*vertex);
                 step.flush(now, |line| sink(*vertex, line));
-                step.status = Status::Failed(error.clone());
+                step.ended = now;
+                step.status = match error.ends_with(TOLD_TO_STOP) {
+                    true => Status::Cancelled,
+                    false => Status::Failed(error.clone()),
+                };
             }
         }
     }
@@ -162,6 +172,7 @@ impl Step {
             number: 0,
             status: Status::Waiting,
             started: Duration::ZERO,
+            ended: Duration::ZERO,
             tasks: Vec::new(),
             tail: VecDeque::new(),
             last_output: Duration::ZERO,
@@ -180,7 +191,8 @@ impl Step {
         match self.status {
             Status::Running => now.saturating_sub(self.started),
             Status::Done(took) => took,
-            _ => Duration::ZERO,
+            Status::Failed(_) | Status::Cancelled => self.ended.saturating_sub(self.started),
+            Status::Waiting | Status::Cached => Duration::ZERO,
         }
     }
 

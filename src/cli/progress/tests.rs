@@ -185,6 +185,7 @@ fn plain_shows_a_line_without_an_end_after_a_while() {
     let shown = Shown::default();
     let mut view = Plain::new(shown.clone());
     view.event(&started(0), ms(0));
+    assert_eq!(shown.text(), "");
     view.event(&log(0, "password: "), ms(100));
     view.tick(ms(200));
     assert_eq!(shown.text(), "#1 step 1\n");
@@ -252,11 +253,18 @@ fn tty_picture_at_the_end() {
     insta::assert_snapshot!(picture(&state, 3_300, 50, None), @r"
     [+] Building 3.3s (2/3)
      => CACHED [1/3] FROM busybox                0.0s
-     => ERROR [2/3] RUN make                     0.0s
+     => ERROR [2/3] RUN make                     2.9s
      => => hashing 10B / 20B                     3.0s
     ");
     let painted = frame(&state, ms(0), Size { width: 80, height: None }, true, " FINISHED").join("\n");
     assert!(painted.contains("FINISHED") && painted.contains("\x1b[31m => ERROR"), "{painted}");
+}
+
+#[test]
+fn what_was_told_to_stop_is_no_failure() {
+    let events = [(0, started(0)), (1, log(0, "x\n")), (2, failed(0, "the build was cancelled"))];
+    assert_eq!(plain(&events), "#1 step 1\n#1 0.001 x\n#1 CANCELED\n");
+    assert!(picture(&state(&events), 5, 40, None).contains(" => CANCELED step 1"));
 }
 
 #[test]

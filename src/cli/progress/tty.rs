@@ -43,7 +43,10 @@ impl Tty {
     fn draw(&self, now: Duration) {
         let (height, width) = console::Term::stderr().size();
         let size = Size { width: width.into(), height: Some(usize::from(height)) };
-        self.bar.set_message(frame(&self.state, now, size, self.colour, "").join("\n"));
+        // The cursor rests on an empty line, so that what the terminal echoes spoils no line.
+        let mut picture = frame(&self.state, now, size, self.colour, "");
+        picture.push(String::new());
+        self.bar.set_message(picture.join("\n"));
     }
 }
 
@@ -89,7 +92,7 @@ pub fn frame(state: &State, now: Duration, size: Size, colour: bool, ending: &st
         }
     }
     if let Some(height) = size.height {
-        collapse(&mut blocks, height.max(SMALLEST.1) - 2);
+        collapse(&mut blocks, height.max(SMALLEST.1) - 3);
     }
     let lines = blocks.into_iter().flat_map(|(_, lines)| lines);
     std::iter::once(fit(&header, width).into_owned()).chain(lines).collect()
@@ -117,6 +120,7 @@ fn block(step: &Step, now: Duration, width: usize, colour: bool, live: bool) -> 
         Status::Cached => (format!("CACHED {name}"), "\x1b[34m"),
         Status::Done(_) => (name, "\x1b[34m"),
         Status::Failed(_) => (format!("ERROR {name}"), "\x1b[31m"),
+        Status::Cancelled => (format!("CANCELED {name}"), "\x1b[33m"),
     };
     let mut lines = vec![row(&format!(" => {label}"), step.elapsed(now), width, colour.then_some(paint))];
     if !live && step.tasks.is_empty() {
