@@ -494,6 +494,22 @@ fn limits_hold_and_their_cgroup_goes() {
     }
 }
 
+#[test]
+fn the_own_cgroup_is_the_root_of_its_namespace() {
+    let bench = bench!();
+    let mut spec = bench.script(
+        "grep ^0:: /proc/self/cgroup; cat /sys/fs/cgroup/cgroup.procs; echo x > /sys/fs/cgroup/cgroup.freeze",
+    );
+    for mount in spec.mounts_mut().as_mut().unwrap() {
+        if mount.typ().as_deref() == Some("cgroup") {
+            mount.set_typ(Some("cgroup2".into()));
+        }
+    }
+    let ran = bench.run(spec);
+    assert!(ran.stdout.starts_with("0::/\n1\n"), "{ran:?}");
+    assert!(ran.stderr.contains("Read-only file system"), "{ran:?}");
+}
+
 /// Hierarchies below `root` that have the cgroup `name`.
 fn walk_for(root: &Path, name: &str) -> Vec<String> {
     let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());

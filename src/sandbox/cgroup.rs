@@ -89,10 +89,13 @@ pub(super) struct Cgroup {
 impl Cgroup {
     /// Makes the cgroup for a spec and sets its limits.
     pub(super) fn create(spec: &Spec) -> Result<Self, SandboxError> {
+        Self::create_on(Hierarchies::host(), spec)
+    }
+
+    fn create_on(host: &Hierarchies, spec: &Spec) -> Result<Self, SandboxError> {
         let linux = spec.linux().as_ref();
         let nothing = LinuxResources::default();
         let resources = linux.and_then(|linux| linux.resources().as_ref()).unwrap_or(&nothing);
-        let host = Hierarchies::host();
         let path = match linux.and_then(|linux| linux.cgroups_path().as_ref()) {
             Some(path) => clean(path)?,
             None => unused_name(host),
@@ -224,8 +227,8 @@ impl Cgroup {
         std::mem::take(&mut self.procs)
     }
 
-    /// The mount of type cgroup in the container. With v2 alone: cgroup2, as the cgroup namespace
-    /// shows it. Else a directory with the v1 controllers that this cgroup has a limit in.
+    /// The mount of type cgroup in the container. With v2 alone, or where the spec asks for it:
+    /// cgroup2, as the cgroup namespace shows it. Else a directory with the v1 controllers that this cgroup has a limit in.
     pub(super) fn mounts(&self, mount: &Mount) -> Result<Vec<PreparedMount>, SandboxError> {
         let destination = mount.destination();
         let options = Options::parse(mount.options().as_deref().unwrap_or_default());
@@ -234,7 +237,7 @@ impl Cgroup {
             let target = mounts::target(path, true)?;
             Ok(PreparedMount { what, target, propagation: options.propagation, recursive: false })
         };
-        if Hierarchies::host().v1.is_empty() {
+        if mount.typ().as_deref() == Some("cgroup2") || Hierarchies::host().v1.is_empty() {
             let kind = c"cgroup2".to_owned();
             let what = What::New { kind, options: Vec::new(), attributes: attributes as u32 };
             return Ok(vec![prepare(what, destination)?]);
@@ -398,6 +401,35 @@ mod tests {
         let unified = Hierarchies::parse("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n");
         assert_eq!((unified.v1.len(), unified.v2), (0, Some("/sys/fs/cgroup".into())));
         assert_eq!(Hierarchies::parse("nonsense\n"), Hierarchies::default());
+    }
+
+    #[test]
+    fn what_a_hierarchy_lacks_is_a_warning_and_the_rest_is_made_and_removed() {
+        let Some(root) = Hierarchies::host().v2.clone() else {
+            return eprintln!("skipped: no cgroup2 is mounted");
+        };
+        let host = Hierarchies { v1: Vec::new(), v2: Some(root.clone()) };
+        let name = format!("kiln/unit-{}", std::process::id());
+        let json = r#"{"pids": {"limit": 5}, "memory": {"limit": 1048576}, "devices": [{"allow": false}]}"#;
+        let mut spec = Spec::default();
+        let linux = spec.linux_mut().as_mut().unwrap();
+        linux.set_resources(serde_json::from_str(json).unwrap());
+        linux.set_cgroups_path(Some(format!("/{name}").into()));
+        let cgroup = Cgroup::create_on(&host, &spec).unwrap();
+        if !root.join(&name).is_dir() {
+            return eprintln!("skipped: {:?}", cgroup.warnings);
+        }
+        let available = fs::read_to_string(root.join("cgroup.controllers")).unwrap();
+        for controller in ["pids", "memory"] {
+            let there = available.split_whitespace().any(|name| name == controller);
+            let told = cgroup.warnings.iter().any(|warning| warning.contains(controller));
+            assert!(there || told, "{:?}", cgroup.warnings);
+        }
+        assert!(cgroup.directory().is_some());
+        drop(cgroup);
+        assert!(!root.join(&name).exists());
+        let nothing = Cgroup::create_on(&Hierarchies::default(), &spec).unwrap();
+        assert_eq!(nothing.warnings.len(), 3, "{:?}", nothing.warnings);
     }
 
     #[test]
