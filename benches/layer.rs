@@ -76,6 +76,14 @@ fn scan(bencher: Bencher) {
     bencher.bench(|| scan_tree(dir.path()).expect("a tree at rest"));
 }
 
+/// What a RUN that wrote one line costs.
+#[divan::bench(sample_count = 20)]
+fn scan_of_one_file(bencher: Bencher) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    fs::write(dir.path().join("file"), "a line").expect("a fresh file");
+    bencher.bench(|| scan_tree(dir.path()).expect("a tree at rest").identity(None));
+}
+
 #[divan::bench(sample_count = 10)]
 fn identity(bencher: Bencher) {
     let (_, index) = tree();
@@ -121,7 +129,7 @@ fn files_to_tar_and_index(bencher: Bencher) {
     });
 }
 
-/// One file of 1 GiB (`KILN_BENCH_LARGE`, in MiB), hashed as it passes.
+/// One file of 1 GiB (`KILN_BENCH_LARGE`, in MiB), hashed as it passes, and the tar's diff ID.
 #[divan::bench(sample_count = 3)]
 fn large_file_to_tar(bencher: Bencher) {
     let size =

@@ -23,7 +23,7 @@ use crate::base::digest::{DiffId, Digest, Hasher, HashingWriter};
 use super::{LayerError, Result};
 
 /// The level of gzip where none is asked for: the fastest one. Level 2 takes nearly twice as long
-/// for an eighth less, level 6 many times as long for a sixth less.
+/// for an eighth less, level 6 several times as long for a sixth less.
 pub const GZIP_LEVEL: u32 = 1;
 /// The level of zstd where none is asked for.
 pub const ZSTD_LEVEL: i32 = 1;
