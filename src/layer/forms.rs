@@ -19,7 +19,7 @@ use super::index::Index;
 use super::merged::Merged;
 use super::scan::scan_tree;
 use super::tar::TarWriter;
-use super::testing::{arb_entries, content, dir, entry, file, is_root, raw_entry, scratch};
+use super::testing::{arb_entries, content, dir, entry, file, is_root, raw_entry, scratch, skip};
 use super::writer::LayerWriter;
 use crate::base::clock::Time;
 use crate::base::digest::Digest;
@@ -333,7 +333,7 @@ fn long_and_deep_paths() {
 #[test]
 fn parents_that_are_left_out_come_from_below() {
     if !is_root() {
-        return eprintln!("skipped: only root sets owners");
+        return skip("only root sets owners");
     }
     let mut private = dir("root");
     (private.mode, private.uid) = (0o2700, 7);
@@ -358,7 +358,7 @@ fn parents_that_are_left_out_come_from_below() {
 #[test]
 fn capabilities_and_setuid_survive() {
     if !is_root() {
-        return eprintln!("skipped: only root sets capabilities");
+        return skip("only root sets capabilities");
     }
     // cap_net_raw=ep, revision 2 (linux/capability.h).
     let capability = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -425,7 +425,7 @@ fn tars_of_gnu_tar() {
             .arg(source.path())
             .arg(".")
             .output();
-        let Ok(output) = output else { return eprintln!("skipped: there is no tar command") };
+        let Ok(output) = output else { return skip("there is no tar command") };
         assert!(output.status.success(), "{form:?}: {}", String::from_utf8_lossy(&output.stderr));
         let index = index_tar(&output.stdout[..]).unwrap();
         let whole = Index::from_entries(as_in_a_tree(&index)).unwrap();
@@ -444,7 +444,7 @@ fn tars_of_gnu_tar() {
 #[test]
 fn the_kernel_merges_as_we_do() {
     if !is_root() {
-        return eprintln!("skipped: only root mounts overlays");
+        return skip("only root mounts overlays");
     }
     let mut runner = proptest::test_runner::TestRunner::new(cases(12));
     let strategy = prop::collection::vec(arb_foreign(), 2..4);

@@ -254,7 +254,7 @@ mod tests {
 
     use super::*;
     use crate::layer::entry::KindRef;
-    use crate::layer::testing::is_root;
+    use crate::layer::testing::{is_root, skip};
 
     fn mknod(path: &Path, kind: FileType, major: u32, minor: u32) {
         mknodat(CWD, path, kind, Mode::from_raw_mode(0o600), makedev(major, minor)).unwrap();
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn an_upper_directory_is_a_layer() {
         if !is_root() {
-            return eprintln!("skipped: only root makes device nodes and trusted attributes");
+            return skip("only root makes device nodes and trusted attributes");
         }
         let dir = crate::layer::testing::scratch();
         let at = |path: &str| dir.path().join(path);

@@ -148,3 +148,9 @@ pub fn raw_entry(kind: u8, path: &[u8], link: &[u8], data: &[u8]) -> Vec<u8> {
 pub fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
+
+/// Says why a test is skipped.
+#[cfg(test)]
+pub fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+}
