@@ -64,6 +64,7 @@ impl Store {
             original: Original::Blob,
             blob: Some(digest),
             diff_id: Some(diff_id),
+            run: None,
             index: &index,
         };
         self.commit(self.prepare()?, new)?;

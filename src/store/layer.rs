@@ -46,6 +46,9 @@ pub struct Layer {
     pub entries: u64,
     /// Whether it leaves directories out that its entries are in.
     pub parents_missing: bool,
+    /// The first and the last second of the run that made it, for one made by a RUN: times in it
+    /// say only when it ran.
+    pub run: Option<(i64, i64)>,
     /// When it came into the store, in seconds since 1970.
     pub created: i64,
     /// When a build last used it, in seconds since 1970.
@@ -70,6 +73,7 @@ pub(super) struct NewLayer<'a> {
     pub(super) original: Original,
     pub(super) blob: Option<Digest>,
     pub(super) diff_id: Option<DiffId>,
+    pub(super) run: Option<(i64, i64)>,
     pub(super) index: &'a Index,
 }
 
@@ -84,7 +88,8 @@ impl Store {
         run: Option<(i64, i64)>,
     ) -> Result<LayerId, StoreError> {
         let id = index.identity(run);
-        self.commit(prepared, NewLayer { id, original: Original::Tree, blob: None, diff_id: None, index })?;
+        let (original, blob, diff_id) = (Original::Tree, None, None);
+        self.commit(prepared, NewLayer { id, original, blob, diff_id, run, index })?;
         Ok(id)
     }
 
@@ -97,7 +102,8 @@ impl Store {
         diff_id: Option<DiffId>,
     ) -> Result<LayerId, StoreError> {
         let id = index.identity(None);
-        self.commit(prepared, NewLayer { id, original: Original::Tar, blob: None, diff_id, index })?;
+        let (original, blob, run) = (Original::Tar, None, None);
+        self.commit(prepared, NewLayer { id, original, blob, diff_id, run, index })?;
         Ok(id)
     }
 
@@ -130,6 +136,11 @@ impl Store {
     /// The index of a layer; mapped once per process.
     pub fn index(&self, id: LayerId) -> Result<Index, StoreError> {
         Ok(self.opened(id)?.1)
+    }
+
+    /// The first and the last second of the run that made a layer, if a run did.
+    pub fn run_span(&self, id: LayerId) -> Result<Option<(i64, i64)>, StoreError> {
+        Ok(self.opened(id)?.0.run)
     }
 
     /// A layer and its index; looked up once per process, so that going through many files costs
@@ -183,8 +194,8 @@ impl Store {
 
     fn insert_layer(&self, db: &Connection, new: &NewLayer<'_>, parents_missing: bool) -> Result<(), Stop> {
         let sql = "INSERT OR REPLACE INTO layers \
-            (id, original, blob, diff_id, size, entries, parents_missing, created, used, boot) \
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)";
+            (id, original, blob, diff_id, size, entries, parents_missing, created, used, boot, run_first, run_last) \
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11)";
         db.prepare_cached(sql)?.execute(params![
             new.id.0.as_bytes(),
             new.original.name(),
@@ -194,7 +205,9 @@ impl Store {
             new.index.len() as i64,
             parents_missing,
             self.now(),
-            self.boot()
+            self.boot(),
+            new.run.map(|(first, _)| first),
+            new.run.map(|(_, last)| last)
         ])?;
         // Forms of an earlier boot went with the directory they were in, and what was exported
         // may have had other times: those within a run are no part of the identity.
@@ -241,12 +254,14 @@ impl Store {
             parents_missing: row.get(6)?,
             created: row.get(7)?,
             used: row.get(8)?,
+            run: row.get::<_, Option<i64>>(9)?.zip(row.get(10)?),
             path: self.layer_path(id),
         })
     }
 }
 
-const COLUMNS: &str = "id, original, blob, diff_id, size, entries, parents_missing, created, used";
+const COLUMNS: &str =
+    "id, original, blob, diff_id, size, entries, parents_missing, created, used, run_first, run_last";
 
 /// Whether the row of a layer is there and its files survived.
 pub(super) fn layer_counts(db: &Connection, id: LayerId, boot: &str) -> Result<bool, Stop> {

@@ -19,6 +19,8 @@ CREATE TABLE layers (
     size INTEGER NOT NULL,              -- of all its files
     entries INTEGER NOT NULL,
     parents_missing INTEGER NOT NULL,   -- whether it leaves directories out that its entries are in
+    run_first INTEGER,                  -- of a layer made by a RUN: the first and the last second of
+    run_last INTEGER,                   -- that run; times in it say only when it ran
     created INTEGER NOT NULL,
     used INTEGER NOT NULL,
     boot TEXT NOT NULL,
