@@ -8,6 +8,7 @@ use crate::base::digest::{DiffId, ImageId, LayerId};
 use crate::base::platform::Platform;
 use crate::base::reference::Reference;
 use crate::image::archive::Archive;
+use crate::image::config::ImageConfig;
 use crate::image::source::{SourceImage, SourceLayer};
 use crate::layer::decompress::{Format, decompress};
 
@@ -85,10 +86,24 @@ impl Store {
         }
     }
 
-    /// Keeps an image from outside, without naming it.
+    /// Keeps an image from outside, without naming it. Of one that is there already, made here or
+    /// not, no layer is read.
     pub fn add_image(&self, image: &SourceImage) -> Result<ImageId, StoreError> {
-        let layers = self.add_layers(image)?;
+        let known = self.image(ImageConfig::id(&image.config_bytes))?;
+        let layers = match known {
+            Some(known) if self.have_all(&known.layers)? => known.layers,
+            _ => self.add_layers(image)?,
+        };
         self.put_image(&image.config_bytes, &layers, image.manifest.as_deref())
+    }
+
+    fn have_all(&self, layers: &[LayerId]) -> Result<bool, StoreError> {
+        for layer in layers {
+            if self.layer(*layer)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Keeps the layers of an image from outside, bottom first. Those that are there already are
