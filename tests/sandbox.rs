@@ -177,7 +177,7 @@ fn failures_of_the_command_have_dockers_codes() {
     assert_eq!(error.exit_code(), 125);
     assert_eq!(
         error.to_string(),
-        "cannot set up the container: changing to the working directory \"/plain\""
+        "cannot set up the container: changing to the working directory \"/plain\": Not a directory (os error 20)"
     );
 }
 
@@ -628,7 +628,7 @@ fn a_spec_that_asks_for_too_much_is_refused() {
         let tmpfs = defaults::mount("/x", "tmpfs", Path::new("tmpfs"), &["size=lots"]);
         spec.mounts_mut().as_mut().unwrap().push(tmpfs);
     });
-    insta::assert_snapshot!(error, @r#"cannot make the tmpfs file system for "/x" with "size": tmpfs: Bad value for 'size'"#);
+    insta::assert_snapshot!(error, @r#"cannot make the tmpfs file system for "/x" with "size": tmpfs: Bad value for 'size': Invalid argument (os error 22)"#);
 }
 
 /// Runs one test of this file in a process of its own, with `part` to play.

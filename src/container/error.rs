@@ -39,7 +39,7 @@ pub enum ContainerError {
     #[error("{0}")]
     User(#[source] ImageError),
     /// A file of the container or of an option cannot be used.
-    #[error("cannot {doing} {}", path.display())]
+    #[error("cannot {doing} {}: {source}", path.display())]
     File {
         /// `write`, …
         doing: &'static str,
@@ -49,7 +49,7 @@ pub enum ContainerError {
         source: io::Error,
     },
     /// A document of the container cannot be written.
-    #[error("cannot write {}", path.display())]
+    #[error("cannot write {}: {source}", path.display())]
     Document {
         /// Which one.
         path: PathBuf,
@@ -57,7 +57,7 @@ pub enum ContainerError {
         source: serde_json::Error,
     },
     /// What the image has at a VOLUME cannot be copied to the volume.
-    #[error("cannot fill the volume {path}")]
+    #[error("cannot fill the volume {path}: {source}")]
     Volume {
         /// The path in the container.
         path: String,

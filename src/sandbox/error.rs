@@ -33,7 +33,7 @@ pub enum SandboxError {
         command: String,
     },
     /// Another failure of execve.
-    #[error("cannot execute {command:?}")]
+    #[error("cannot execute {command:?}: {source}")]
     Execute {
         /// The command as given.
         command: String,
@@ -41,7 +41,7 @@ pub enum SandboxError {
         source: io::Error,
     },
     /// A step of the set-up inside the new namespaces failed.
-    #[error("cannot set up the container: {doing}")]
+    #[error("cannot set up the container: {doing}: {source}")]
     Setup {
         /// What was being done, to what.
         doing: String,
@@ -49,7 +49,7 @@ pub enum SandboxError {
         source: io::Error,
     },
     /// The source of a bind mount cannot be used.
-    #[error("cannot mount {path:?} on {target:?} of the container")]
+    #[error("cannot mount {path:?} on {target:?} of the container: {source}")]
     MountSource {
         /// The path on the host.
         path: PathBuf,
@@ -59,7 +59,7 @@ pub enum SandboxError {
         source: io::Error,
     },
     /// A file system cannot be mounted.
-    #[error("cannot make the {kind} file system for {target:?}{detail}")]
+    #[error("cannot make the {kind} file system for {target:?}{detail}: {source}")]
     Mount {
         /// The file system type.
         kind: String,
@@ -79,7 +79,7 @@ pub enum SandboxError {
         target: PathBuf,
     },
     /// A mount point cannot be made.
-    #[error("cannot make the mount point {target:?}")]
+    #[error("cannot make the mount point {target:?}: {source}")]
     MountPoint {
         /// The path in the container.
         target: PathBuf,
@@ -87,7 +87,7 @@ pub enum SandboxError {
         source: io::Error,
     },
     /// The layer of mount points cannot be made.
-    #[error("cannot make the directory of mount points {path:?}")]
+    #[error("cannot make the directory of mount points {path:?}: {source}")]
     MountPoints {
         /// The directory.
         path: PathBuf,
@@ -95,7 +95,7 @@ pub enum SandboxError {
         source: io::Error,
     },
     /// What was made for a mount cannot be taken away again.
-    #[error("cannot take away the mount point {target:?} after the run")]
+    #[error("cannot take away the mount point {target:?} after the run: {source}")]
     Cleanup {
         /// The path in the container.
         target: PathBuf,
@@ -103,7 +103,7 @@ pub enum SandboxError {
         source: io::Error,
     },
     /// A device node cannot be made.
-    #[error("cannot make the device {path:?}")]
+    #[error("cannot make the device {path:?}: {source}")]
     Device {
         /// The path in the container.
         path: PathBuf,
@@ -111,7 +111,7 @@ pub enum SandboxError {
         source: io::Error,
     },
     /// A namespace to join cannot be opened.
-    #[error("cannot open the namespace {path:?}")]
+    #[error("cannot open the namespace {path:?}: {source}")]
     Namespace {
         /// The path on the host.
         path: PathBuf,
@@ -122,13 +122,13 @@ pub enum SandboxError {
     #[error("the seccomp profile is not usable: {0}")]
     Seccomp(String),
     /// The terminal cannot be made.
-    #[error("cannot make a terminal for the container")]
+    #[error("cannot make a terminal for the container: {source}")]
     Terminal {
         /// Why.
         source: io::Error,
     },
     /// The process cannot be made.
-    #[error("cannot start a process for the container: {doing}")]
+    #[error("cannot start a process for the container: {doing}: {source}")]
     Start {
         /// What was being done.
         doing: &'static str,
@@ -136,7 +136,7 @@ pub enum SandboxError {
         source: io::Error,
     },
     /// The process cannot be waited for or signalled.
-    #[error("cannot {doing} process {pid}")]
+    #[error("cannot {doing} process {pid}: {source}")]
     Process {
         /// What was being done.
         doing: &'static str,
