@@ -8,8 +8,8 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
 use oci_spec::runtime::{LinuxResources, Mount, Spec};
@@ -348,35 +348,45 @@ fn clean(path: &Path) -> Result<PathBuf, SandboxError> {
     Ok(path.to_owned())
 }
 
-/// A name that no cgroup has: somebody in another PID namespace may have our pid, and what a
-/// killed kiln left behind as well. The first call also removes what such ones left behind.
+/// A name that no cgroup has: somebody in another PID namespace may have our pid, and so may what
+/// a killed process left behind.
 fn unused_name(host: &Hierarchies) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let roots = || host.v2.iter().chain(host.v1.iter().map(|(_, root)| root));
     loop {
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        if next == 0 {
-            roots().for_each(|root| sweep(&root.join("kiln")));
-        }
         let name = PathBuf::from(format!("kiln/{}-{next}", std::process::id()));
-        if !roots().any(|root| root.join(&name).exists()) {
+        // Every cgroup is in cgroup2 where there is one.
+        let roots = host.v2.iter().chain(host.v1.iter().map(|(_, root)| root).filter(|_| host.v2.is_none()));
+        if !roots.into_iter().any(|root| root.join(&name).exists()) {
             return name;
         }
     }
 }
 
-/// Removes the cgroups of processes that are gone. One with a process in it cannot be removed, and
-/// a young one may be about to get its first.
-fn sweep(directory: &Path) {
+/// Removes, once in the life of this process, the cgroups that killed ones left behind. One with a
+/// process in it cannot be removed, and a young one may be about to get its first.
+pub(super) fn sweep() {
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(|| {
+        let host = Hierarchies::host();
+        host.v2
+            .iter()
+            .chain(host.v1.iter().map(|(_, root)| root))
+            .for_each(|root| sweep_below(&root.join("kiln")));
+    });
+}
+
+fn sweep_below(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.split_once('-')?.0.parse::<u32>().ok());
-        let gone = pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
-        let old = entry
-            .metadata()
-            .and_then(|status| status.modified())
-            .is_ok_and(|made| made.elapsed().is_ok_and(|age| age > Duration::from_secs(60)));
-        if gone && old {
+        let Some(pid) = name.to_str().and_then(|name| name.split_once('-')?.0.parse::<u32>().ok()) else {
+            continue;
+        };
+        let old = || {
+            let made = entry.metadata().and_then(|status| status.modified());
+            made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > Duration::from_secs(60)))
+        };
+        if !Path::new(&format!("/proc/{pid}")).exists() && old() {
             let _ = fs::remove_dir(entry.path());
         }
     }
@@ -430,6 +440,25 @@ mod tests {
         assert!(!root.join(&name).exists());
         let nothing = Cgroup::create_on(&Hierarchies::default(), &spec).unwrap();
         assert_eq!(nothing.warnings.len(), 3, "{:?}", nothing.warnings);
+    }
+
+    #[test]
+    fn only_what_dead_processes_left_behind_is_swept() {
+        let directory = tempfile::tempdir().unwrap();
+        let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+        let alive = std::process::id();
+        let names =
+            ["4294967295-0".to_owned(), "4294967295-1".to_owned(), format!("{alive}-0"), "other".to_owned()];
+        for name in &names {
+            let path = directory.path().join(name);
+            fs::create_dir(&path).unwrap();
+            if !name.ends_with('1') {
+                fs::File::open(&path).unwrap().set_modified(old).unwrap();
+            }
+        }
+        sweep_below(directory.path());
+        let left = |name: &String| directory.path().join(name).exists();
+        assert_eq!(names.iter().map(left).collect::<Vec<_>>(), [false, true, true, true]);
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod mounts;
 pub mod netfiles;
 mod options;
 mod overlay;
+mod prepare;
 mod process;
 pub mod seccomp;
 mod step;
