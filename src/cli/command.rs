@@ -12,7 +12,8 @@ use super::error::{Error, Result};
 use super::session::Session;
 use super::usage::{self, UsageError};
 use super::{
-    completion, df, help, history, images, import, info, inspect, load, parse, prune, rmi, run, tag, version,
+    build, completion, df, help, history, images, import, info, inspect, load, parse, prune, rmi, run, save,
+    tag, version,
 };
 use crate::base::similar::nearest;
 
@@ -106,6 +107,11 @@ const fn entry<A: Run>(paths: &'static [&'static str], usage: &'static str, sect
 /// All commands.
 pub const COMMANDS: &[Entry] = &[
     entry::<run::Args>(&["run", "container run"], "[OPTIONS] IMAGE [COMMAND] [ARG...]", Section::Common),
+    entry::<build::Args>(
+        &["build", "image build", "builder build", "buildx build"],
+        "[OPTIONS] PATH | -",
+        Section::Common,
+    ),
     entry::<images::Args>(
         &["images", "image ls", "image list"],
         "[OPTIONS] [REPOSITORY[:TAG]]",
@@ -116,6 +122,7 @@ pub const COMMANDS: &[Entry] = &[
     entry::<history::Args>(&["history", "image history"], "[OPTIONS] IMAGE", Section::Other),
     entry::<inspect::Args>(&["inspect", "image inspect"], "[OPTIONS] NAME|ID [NAME|ID...]", Section::Other),
     entry::<rmi::Args>(&["rmi", "image rm", "image remove"], "[OPTIONS] IMAGE [IMAGE...]", Section::Other),
+    entry::<save::Args>(&["save", "image save"], "[OPTIONS] IMAGE [IMAGE...]", Section::Other),
     entry::<load::Args>(&["load", "image load"], "[OPTIONS]", Section::Other),
     entry::<import::Args>(&["import", "image import"], "[OPTIONS] file|- [REPOSITORY[:TAG]]", Section::Other),
     entry::<tag::Args>(&["tag", "image tag"], "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", Section::Other),

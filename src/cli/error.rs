@@ -8,6 +8,8 @@ use super::usage::UsageError;
 use crate::base::diagnostic::Diagnostics;
 use crate::base::platform::PlatformError;
 use crate::base::reference::ReferenceError;
+use crate::build::BuildError;
+use crate::build::export::ExportError;
 use crate::build::plan::PlanError;
 use crate::container::ContainerError;
 use crate::image::ImageError;
@@ -106,6 +108,12 @@ pub enum Error {
     /// Signals cannot be caught.
     #[error("cannot catch signals: {0}")]
     Signals(#[source] io::Error),
+    /// A build.
+    #[error("failed to solve: {0}")]
+    Build(#[from] BuildError),
+    /// An image cannot be put out.
+    #[error("{0}")]
+    Export(#[from] ExportError),
     /// What failed before a container's command ran.
     #[error(transparent)]
     Run(Box<Error>),
@@ -190,6 +198,11 @@ impl Error {
         match self {
             Self::Usage(error) => error.to_string(),
             Self::Dockerfile(diagnostics) => diagnostics.render(colour),
+            Self::Build(error) => {
+                let (on, off) = if colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+                let excerpt = error.diagnostics().map(|it| it.render(colour) + "\n").unwrap_or_default();
+                format!("{excerpt}{on}ERROR:{off} {self}")
+            }
             Self::Several(errors) => {
                 let errors: Vec<String> = errors.iter().map(|error| error.render(colour)).collect();
                 errors.join("\n")

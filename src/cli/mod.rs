@@ -5,10 +5,11 @@
 //! was asked for; progress, warnings and errors go to standard error. Nothing here does the work
 //! of a command: that is in the rooms below, which know no terminal.
 
+mod build;
 mod command;
 mod completion;
 mod df;
-pub mod error;
+mod error;
 mod filter;
 mod help;
 mod history;
@@ -17,20 +18,22 @@ mod import;
 mod info;
 mod input;
 mod inspect;
+mod interrupt;
 mod listing;
 mod load;
 mod parse;
-pub mod progress;
+mod progress;
 mod prune;
 mod rmi;
 mod run;
-pub mod session;
+mod save;
+mod session;
 mod table;
 mod tag;
 mod template;
 mod units;
 mod usage;
-pub mod value;
+mod value;
 mod version;
 
 use std::process::ExitCode;

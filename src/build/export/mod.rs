@@ -30,7 +30,7 @@ use crate::image::write::{Form, TargetImage, TargetLayer, write_archive, write_l
 use crate::layer::compress::Compression;
 use crate::layer::decompress::Format;
 use crate::layer::tar::TarWriter;
-use crate::store::Store;
+use crate::store::{Image, Store};
 
 use config::Built;
 
@@ -191,31 +191,13 @@ impl Exporter<'_> {
         output::write_to(to, self.cancel, |out| Ok(write_archive(&[image], form, out).map(drop)?))
     }
 
-    /// The image with its layers compressed, and the manifest that says so.
+    /// The image with its layers compressed; its manifest is kept for the result.
     fn describe(&mut self, how: Compression, force: bool) -> Result<TargetImage, ExportError> {
         let built = self.built();
-        let blobs = in_parallel(&built.layers, |layer| Ok(self.store.compressed(layer, how, force)?))?;
-        let described =
-            blobs.iter().map(|blob| Descriptor::new(layer_type(blob.format), blob.digest, blob.size));
-        let manifest =
-            Manifest::new(Descriptor::of(media_type::OCI_CONFIG, &built.bytes), described.collect());
-        validate(&manifest, &built.config)?;
-        let bytes = manifest.to_bytes();
-        let mut descriptor = Descriptor::of(media_type::OCI_MANIFEST, &bytes);
-        descriptor.platform = Some(platform(&built.config));
-        let layers = blobs.into_iter().map(|blob| TargetLayer {
-            digest: blob.digest,
-            size: blob.size,
-            path: blob.path,
-        });
-        let image = TargetImage {
-            names: self.tags.clone(),
-            manifest: bytes,
-            config: built.bytes.clone(),
-            platform: built.config.platform(),
-            layers: layers.collect(),
-        };
-        self.manifest = Some(descriptor);
+        let names = self.tags.clone();
+        let (image, manifest) =
+            target(self.store, &built.layers, &built.config, built.bytes.clone(), names, how, force)?;
+        self.manifest = Some(manifest);
         Ok(image)
     }
 
@@ -236,6 +218,40 @@ impl Exporter<'_> {
         }
         BuildResult { image, manifest, metadata, warnings: Vec::new() }
     }
+}
+
+/// An image of the store as an archive or layout has it, under `names`.
+pub fn describe(
+    store: &Store,
+    image: &Image,
+    names: Vec<Reference>,
+    how: Compression,
+) -> Result<TargetImage, ExportError> {
+    let bytes = image.config_bytes.clone();
+    target(store, &image.layers, &image.config, bytes, names, how, false).map(|(image, _)| image)
+}
+
+/// An image with its layers compressed, and the descriptor of the manifest that says so.
+fn target(
+    store: &Store,
+    layers: &[LayerId],
+    config: &ImageConfig,
+    bytes: Vec<u8>,
+    names: Vec<Reference>,
+    how: Compression,
+    force: bool,
+) -> Result<(TargetImage, Descriptor), ExportError> {
+    let blobs = in_parallel(layers, |layer| Ok(store.compressed(layer, how, force)?))?;
+    let described = blobs.iter().map(|blob| Descriptor::new(layer_type(blob.format), blob.digest, blob.size));
+    let manifest = Manifest::new(Descriptor::of(media_type::OCI_CONFIG, &bytes), described.collect());
+    validate(&manifest, config)?;
+    let manifest = manifest.to_bytes();
+    let mut descriptor = Descriptor::of(media_type::OCI_MANIFEST, &manifest);
+    descriptor.platform = Some(platform(config));
+    let blobs = blobs.into_iter();
+    let layers = blobs.map(|blob| TargetLayer { digest: blob.digest, size: blob.size, path: blob.path });
+    let platform = config.platform();
+    Ok((TargetImage { names, manifest, config: bytes, platform, layers: layers.collect() }, descriptor))
 }
 
 fn platform(config: &ImageConfig) -> DescriptorPlatform {
