@@ -7,6 +7,8 @@
 mod builds;
 mod harness;
 mod images;
+mod layers;
 mod peers;
 mod registries;
 mod running;
+mod steps;
