@@ -2,6 +2,7 @@
 //! (an unmount would sync the whole file system below), and nothing that lets the upper refer to
 //! the lowers by anything but names: no redirects, no metadata-only copies, no index.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -40,7 +41,10 @@ impl OverlayRoot {
     pub fn install(&self, spec: &mut Spec, mount_points: &Path) -> Result<(), SandboxError> {
         let lowest = mountpoints::layer(spec, mount_points)?;
         let mut options = Vec::with_capacity(self.lowers.len() + 7);
-        for lower in self.lowers.iter().rev().chain([&lowest]) {
+        // A layer that stands in the stack twice is shown by its upper place; the kernel refuses
+        // a directory that it is given again.
+        let mut seen = HashSet::new();
+        for lower in self.lowers.iter().rev().chain([&lowest]).filter(|lower| seen.insert(*lower)) {
             options.push(format!("lowerdir+={}", text(lower)?));
         }
         options.push(format!("upperdir={}", text(&self.upper)?));
@@ -240,6 +244,23 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn a_layer_that_comes_twice_is_given_once_at_its_upper_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let lowers = vec![path("a"), path("b"), path("a")];
+        let root = OverlayRoot { lowers, upper: path("upper"), work: path("work") };
+        let mut spec = Spec::default();
+        spec.set_mounts(None);
+        root.install(&mut spec, &path("mount-points")).unwrap();
+        let mount = &spec.mounts().as_ref().unwrap()[0];
+        let options = mount.options().as_ref().unwrap();
+        let lowers: Vec<&str> =
+            options.iter().filter_map(|option| option.strip_prefix("lowerdir+=")).collect();
+        assert_eq!(lowers[..2], [path("a").to_str().unwrap(), path("b").to_str().unwrap()]);
+        assert_eq!(lowers.len(), 3);
+    }
 
     #[test]
     fn the_way_of_older_kernels_gives_the_same_mount() {

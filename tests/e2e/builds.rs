@@ -159,9 +159,10 @@ fn the_same_tree_gives_the_same_layers_on_two_stores() {
         let context = kiln.dir("context");
         copy_of("busybox/tree", &context);
         tool("find", [path_text(&context), "-exec", "touch", "-d", "2020-01-01", "{}", "+"]);
-        fs::write(context.join("Dockerfile"), "FROM busybox\nCOPY . /srv/\n").expect("a file can be written");
-        let archive = kiln.dir("out").join("image.tar");
-        kiln.ok(["build", "-o", &format!("type=oci,dest={}", path_text(&archive)), path_text(&context)]);
+        let (file, archive) = (kiln.dir("out").join("Dockerfile"), kiln.dir("out").join("image.tar"));
+        fs::write(&file, "FROM busybox\nCOPY . /srv/\n").expect("a file can be written");
+        let output = format!("type=oci,dest={}", path_text(&archive));
+        kiln.ok(["build", "-f", path_text(&file), "-o", &output, path_text(&context)]);
         skopeo_config(&archive)["rootfs"].clone()
     };
     assert_eq!(digests(), digests());
@@ -181,8 +182,9 @@ fn every_compression_is_read_by_others() {
         let text = "FROM busybox\nCOPY . /srv/\n";
         fs::write(dir.join("Dockerfile"), text).expect("a file can be written");
         kiln.ok(["build", "-f", path_text(&dir.join("Dockerfile")), "-o", &output, path_text(&context)]);
-        let layout = skopeo_layout(&archive, &dir);
-        let raw = tool("skopeo", ["inspect", "--raw", &format!("oci:{}:latest", path_text(&layout))]).json();
+        skopeo_layout(&archive, &dir);
+        let raw =
+            tool("skopeo", ["inspect", "--raw", &format!("oci-archive:{}", path_text(&archive))]).json();
         for layer in raw["layers"].as_array().expect("a manifest has layers") {
             let found = layer["mediaType"].as_str().expect("a media type");
             assert!(found.ends_with(media_type), "{compression}: {found}");

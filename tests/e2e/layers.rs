@@ -127,7 +127,7 @@ fn copy_has_all_of_its_flags() {
     }
     let root = unpacked(
         &kiln,
-        "FROM busybox\nCOPY --parents a/*/*.txt /parents/\nCOPY --parents ./a/./b/one.txt /pivot/\nCOPY --exclude=*.md --exclude=**/three.* a /exclude/\n\
+        "FROM busybox\nCOPY --parents a/*/*.txt /parents/\nCOPY --parents ./a/./b/one.txt /pivot/\nCOPY --exclude=**/*.md --exclude=c/three.* a /exclude/\n\
          COPY --link --chown=5:6 --chmod=u=rwx,go=rx script /link/dir/\nCOPY a/?/*.txt /flat/\nRUN ln -s /real /alias && mkdir /real\nCOPY script /alias/\n",
         &context,
     );
