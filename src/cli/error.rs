@@ -209,8 +209,42 @@ impl Error {
             }
             other => {
                 let (on, off) = if colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
-                format!("{on}ERROR:{off} {other}")
+                format!("{on}ERROR:{off} {}", with_causes(other))
             }
         }
+    }
+}
+
+/// An error and what caused it, down to the kernel's own words. Errors that pass another one's
+/// message on are told once.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let kernel = io::Error::from_raw_os_error(libc::EACCES);
+        let error = Error::Streams(kernel);
+        let text = error.render(false);
+        assert_eq!(text.matches("Permission denied").count(), 1, "{text}");
+        let inner = std::sync::Arc::new(io::Error::from_raw_os_error(libc::ENOENT));
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot look")]
+        struct Outer(#[source] std::sync::Arc<io::Error>);
+        assert_eq!(with_causes(&Outer(inner)), "cannot look: No such file or directory (os error 2)");
     }
 }
