@@ -110,16 +110,16 @@ pub enum Error {
     Signals(#[source] io::Error),
     /// A build.
     #[error("failed to solve: {0}")]
-    Build(#[from] BuildError),
+    Build(#[source] Box<BuildError>),
     /// An image cannot be put out.
     #[error("{0}")]
-    Export(#[from] ExportError),
+    Export(#[source] Box<ExportError>),
     /// What failed before a container's command ran.
     #[error(transparent)]
     Run(Box<Error>),
     /// A container.
     #[error("{0}")]
-    Container(#[from] ContainerError),
+    Container(#[source] Box<ContainerError>),
     /// Streams cannot be made.
     #[error("cannot set up the container's streams: {0}")]
     Streams(#[source] io::Error),
@@ -158,6 +158,24 @@ pub enum Error {
 
 /// A result of a command.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<BuildError> for Error {
+    fn from(error: BuildError) -> Self {
+        Self::Build(Box::new(error))
+    }
+}
+
+impl From<ContainerError> for Error {
+    fn from(error: ContainerError) -> Self {
+        Self::Container(Box::new(error))
+    }
+}
+
+impl From<ExportError> for Error {
+    fn from(error: ExportError) -> Self {
+        Self::Export(Box::new(error))
+    }
+}
 
 impl Error {
     /// What the program ends with, as Docker does: 125 for flags that do not exist and for
