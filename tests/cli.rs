@@ -261,6 +261,7 @@ fn an_image_through_its_life() {
     let removed = place.kiln(&["rmi", "first:1", "nope"]).exits(1);
     assert_eq!(removed.stdout, format!("Untagged: first:1\nDeleted: {id}\n"));
     assert_eq!(place.kiln(&["images", "-aq"]).ok().stdout, "");
+    assert!(place.kiln(&["rmi", "-f", "nope"]).ok().stderr.contains("No such image: nope:latest"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::command::Run;
 use super::error::{Error, Result};
 use super::session::Session;
-use crate::store::Removed;
+use crate::store::{Removed, StoreError};
 
 /// Remove one or more images
 #[derive(clap::Parser)]
@@ -26,7 +26,10 @@ impl Run for Args {
         for name in &self.image {
             match store.remove_image(name, self.force) {
                 Ok(removed) => removed.iter().for_each(|one| text.push_str(&line(one))),
-                // Docker says so and goes on where force is used.
+                // That it is not there is what was wanted where force is used.
+                Err(error @ StoreError::NoImage(_)) if self.force => {
+                    session.note(&format!("WARNING: {error}"))
+                }
                 Err(error) => failed.push(Error::from(error)),
             }
         }

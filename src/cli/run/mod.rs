@@ -239,9 +239,10 @@ impl Args {
             return Err(Error::WrongPlatform { name, found, wanted });
         }
         let (streams, stdio) = stream::Streams::open(options.tty, options.interactive)?;
+        let signals = stream::signals(sig_proxy)?;
         let container = container::start(&store, &image, &options, stdio)?;
         container.warnings().iter().for_each(|warning| session.note(&format!("WARNING: {warning}")));
-        let exit = streams.attend(&container, sig_proxy)?;
+        let exit = streams.attend(&container, signals)?;
         Ok(u8::try_from(exit.code()).unwrap_or(255))
     }
 

@@ -81,7 +81,7 @@ impl Streams {
     }
 
     /// Copies streams and hands signals on until the container ends.
-    pub fn attend(self, container: &Container, forward: bool) -> Result<Exit> {
+    pub fn attend(self, container: &Container, signals: Signals) -> Result<Exit> {
         let Self { interactive, terminal, mut outputs, mut input } = self;
         if let Some(controlling) = container.terminal() {
             let duplicate = || controlling.try_clone_to_owned().map(File::from).map_err(Error::Streams);
@@ -102,7 +102,7 @@ impl Streams {
                 })
             })
             .collect();
-        let exit = attend_signals(container, forward, has_terminal)?;
+        let exit = attend_signals(container, signals, has_terminal)?;
         for copy in copies {
             let _ = copy.join();
         }
@@ -111,13 +111,18 @@ impl Streams {
     }
 }
 
-/// Waits for the container while signals are handed on to it.
-fn attend_signals(container: &Container, forward: bool, terminal: bool) -> Result<Exit> {
+/// Takes over the signals that are handed on if `forward`. To be called before the container
+/// starts: what comes before it is there waits for it.
+pub fn signals(forward: bool) -> Result<Signals> {
     let mut wanted = vec![SIGWINCH];
     if forward {
         wanted.extend([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2]);
     }
-    let mut signals = Signals::new(wanted).map_err(Error::Signals)?;
+    Signals::new(wanted).map_err(Error::Signals)
+}
+
+/// Waits for the container while signals are handed on to it.
+fn attend_signals(container: &Container, mut signals: Signals, terminal: bool) -> Result<Exit> {
     let handle = signals.handle();
     std::thread::scope(|scope| {
         scope.spawn(|| {
