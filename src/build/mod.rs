@@ -17,7 +17,6 @@ pub mod request;
 pub mod solve;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::base::diagnostic::{Diagnostic, Diagnostics};
@@ -61,17 +60,16 @@ pub fn build(
         events.send(Event::Warning { vertex: None, message: message.clone() });
     }
     let contexts = contexts(&request);
-    let exec = Exec {
-        store,
-        graph: &plan.graph,
-        contexts: &contexts,
-        secrets: &request.secrets,
-        lease: &lease,
-        scratch: Mutex::default(),
+    let exec = Exec::new(store, &plan.graph, &contexts, &request.secrets, &lease, cancel);
+    let solved = solve(&exec.nodes(), &StoreRecords(store), events, PARALLEL, cancel);
+    let outputs = match solved {
+        Ok(outputs) => outputs,
+        // Whatever a step says that was stopped on the way.
+        Err(_) if cancel.is_cancelled() => return Err(BuildError::Cancelled),
+        Err(error) => return Err(step_error(error, &plan, &parsed.source)),
     };
-    let outputs = solve(&exec.nodes(), &StoreRecords(store), events, PARALLEL, cancel)
-        .map_err(|error| step_error(error, &plan, &parsed.source))?;
     save_scans(&outputs, events);
+    exec.touch(&outputs)?;
     drop(exec);
     let result = export::export(store, &plan, &outputs, request, events, cancel)?;
     store.sync()?;

@@ -32,7 +32,7 @@ ENV A="b c"
 ARG X=y
 WORKDIR /w
 USER app
-RUN id; pwd; echo "$A $X $HOME $PATH"; hostname; cat /etc/hostname; head -1 /etc/hosts; ls -d /dev/null /proc/self; umask
+RUN id; pwd; echo "$A $X $HOME $PATH"; hostname; cat /etc/hostname; grep buildkit /etc/hosts; ls -d /dev/null /proc/self; umask
 "#,
     );
     insta::assert_snapshot!(log.replace('\t', " "), @r"
@@ -41,7 +41,7 @@ RUN id; pwd; echo "$A $X $HOME $PATH"; hostname; cat /etc/hostname; head -1 /etc
     b c y /home/app /bin:/usr/bin
     buildkitsandbox
     buildkitsandbox
-    127.0.0.1 localhost buildkitsandbox
+    127.0.1.1 buildkitsandbox
     /dev/null
     /proc/self
     0022

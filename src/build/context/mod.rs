@@ -240,6 +240,11 @@ impl Context {
         })
     }
 
+    /// The entry that has this number; `None` if there are fewer.
+    pub fn numbered(&self, number: u32) -> Option<ContextEntry<'_>> {
+        (number < self.table.len()).then(|| self.entry(number))
+    }
+
     fn entry(&self, number: u32) -> ContextEntry<'_> {
         ContextEntry { context: self, number }
     }
@@ -282,6 +287,11 @@ pub struct ContextEntry<'a> {
 }
 
 impl<'a> ContextEntry<'a> {
+    /// Its place in the scan, from 0, which finds it again without a search.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
     fn status(&self) -> &'a Status {
         &self.context.table.row(self.number).status
     }

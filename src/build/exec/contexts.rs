@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::base::rooted::Root;
 use crate::build::context::Context;
+use crate::build::solve::Cancel;
 use crate::dockerfile::ignore::IgnoreFile;
 use crate::store::Store;
 
@@ -32,7 +33,7 @@ pub struct Contexts {
 
 impl Contexts {
     /// Scans the context called `name`.
-    pub fn scan(&self, store: &Store, name: &str) -> Result<Arc<Context>, ExecError> {
+    pub fn scan(&self, store: &Store, name: &str, cancel: &Cancel) -> Result<Arc<Context>, ExecError> {
         let named = self.named.iter().rev().find(|(known, _)| known == name);
         let directory = match named {
             Some((_, directory)) => directory,
@@ -44,7 +45,7 @@ impl Contexts {
         let main = named.is_none();
         let ignore = Arc::new(self.ignore_file(directory, main)?);
         let index = store.root().join("contexts").join(Context::index_name(directory));
-        Ok(Arc::new(Context::scan(directory, ignore, &index)?))
+        Ok(Arc::new(Context::scan_until(directory, ignore, &index, &|| cancel.is_cancelled())?))
     }
 
     fn ignore_file(&self, directory: &Path, main: bool) -> Result<IgnoreFile, ExecError> {

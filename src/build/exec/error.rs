@@ -22,7 +22,7 @@ pub enum ExecError {
     NotSupported(String),
     /// The context could not be read.
     #[error(transparent)]
-    Context(#[from] ContextError),
+    Context(ContextError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -110,6 +110,15 @@ pub enum ExecError {
     /// The build was cancelled while the step ran.
     #[error("the step was cancelled")]
     Cancelled,
+}
+
+impl From<ContextError> for ExecError {
+    fn from(error: ContextError) -> Self {
+        match error {
+            ContextError::Cancelled => Self::Cancelled,
+            other => Self::Context(other),
+        }
+    }
 }
 
 impl ExecError {

@@ -18,12 +18,12 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::base::digest::LayerId;
+use crate::base::digest::{CacheKey, LayerId};
 use crate::base::event::VertexId;
 use crate::build::plan::operation::{Graph, Operation, Vertex};
 use crate::build::request::Secret;
-use crate::build::solve::{Keyed, Node, Ran, RunResult, Step, Work};
-use crate::store::{Lease, Prepared, Store};
+use crate::build::solve::{Cancel, Keyed, Node, Ran, RunResult, Step, Work};
+use crate::store::{Lease, Prepared, Store, StoreError};
 
 use contexts::Contexts;
 use copy::layers::LayersTree;
@@ -45,11 +45,42 @@ pub struct Exec<'a> {
     pub secrets: &'a [Secret],
     /// Keeps what the build uses from being pruned.
     pub lease: &'a Lease,
+    /// Ends the build.
+    pub cancel: &'a Cancel,
     /// A directory for what steps share and nobody keeps; made when it is first needed.
-    pub scratch: Mutex<Option<Prepared>>,
+    scratch: Mutex<Option<Prepared>>,
+    /// The keys whose records were of use.
+    used: Mutex<Vec<CacheKey>>,
 }
 
-impl Exec<'_> {
+impl<'a> Exec<'a> {
+    /// The steps of `graph` over `store`.
+    pub fn new(
+        store: &'a Store,
+        graph: &'a Graph,
+        contexts: &'a Contexts,
+        secrets: &'a [Secret],
+        lease: &'a Lease,
+        cancel: &'a Cancel,
+    ) -> Self {
+        let (scratch, used) = (Mutex::default(), Mutex::default());
+        Self { store, graph, contexts, secrets, lease, cancel, scratch, used }
+    }
+
+    /// Notes that the records and layers of this build were used now.
+    pub fn touch(&self, outputs: &[Snapshot]) -> Result<(), StoreError> {
+        let mut layers: Vec<LayerId> = Vec::new();
+        for output in outputs {
+            if let Snapshot::Layers(stack) = output {
+                layers.extend(stack.layers.iter());
+            }
+        }
+        layers.sort_unstable();
+        layers.dedup();
+        let keys = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.is_empty() { Ok(()) } else { self.store.touch(&keys, &layers) }
+    }
+
     /// The merged view of `layers`.
     fn layers_tree(&self, layers: &[LayerId]) -> Result<LayersTree, ExecError> {
         let mut spans = Vec::with_capacity(layers.len());
@@ -141,7 +172,8 @@ impl StepWork<'_> {
         began: Instant,
     ) -> Ran<Snapshot, StepRecord, ExecError> {
         let created = self.exec.store.clock().now();
-        let record = StepRecord { layer, created, took: began.elapsed(), step: self.vertex.name.clone() };
+        let (took, step) = (began.elapsed(), self.vertex.name.clone());
+        let record = StepRecord { key: None, layer, created, took, step };
         Ran::Done { output: Snapshot::Layers(base.with(Own { layer, created })), record }
     }
 
@@ -171,7 +203,7 @@ impl Work for StepWork<'_> {
             Operation::Copy(copy) => {
                 let stale = self.state().stale;
                 let mut planned = copy::step::plan(self.exec, copy, &inputs, stale)?;
-                let keyed = planned.key(copy, &inputs, &|| false)?;
+                let keyed = planned.key(copy, &inputs, self.exec.cancel)?;
                 self.state().copy = Some(planned);
                 Ok(Some(keyed))
             }
@@ -195,6 +227,7 @@ impl Work for StepWork<'_> {
             }
             self.exec.lease.hold(&[layer])?;
         }
+        self.exec.used.lock().unwrap_or_else(PoisonError::into_inner).extend(record.key);
         *self.state() = State::default();
         let own = Own { layer: record.layer, created: record.created };
         let stack = self.base(&self.inputs(snapshots));
@@ -212,7 +245,7 @@ impl Work for StepWork<'_> {
                 Ok(Ran::Done { output: Snapshot::Layers(stack), record: StepRecord::default() })
             }
             Operation::Context(source) => {
-                let context = self.exec.contexts.scan(self.exec.store, &source.name)?;
+                let context = self.exec.contexts.scan(self.exec.store, &source.name, self.exec.cancel)?;
                 Ok(Ran::Done { output: Snapshot::Context(context), record: StepRecord::default() })
             }
             Operation::Workdir { path, user, .. } => {

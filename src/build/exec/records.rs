@@ -15,6 +15,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// What is kept of a step.
 #[derive(Debug, Clone, Default)]
 pub struct StepRecord {
+    /// The key it was found under; `None` for a new one.
+    pub key: Option<CacheKey>,
     /// The layer it made; `None` if there was nothing to do.
     pub layer: Option<LayerId>,
     /// When it ran.
@@ -35,11 +37,17 @@ impl Records for StoreRecords<'_> {
 
     fn lookup(&self, key: CacheKey) -> Result<Option<StepRecord>, ExecError> {
         let record = self.0.record(key)?;
-        Ok(record.map(|Record { layer, created, took, step, .. }| StepRecord { layer, created, took, step }))
+        Ok(record.map(|Record { key, layer, created, took, step, .. }| StepRecord {
+            key: Some(key),
+            layer,
+            created,
+            took,
+            step,
+        }))
     }
 
     fn store(&self, keyed: &Keyed, record: StepRecord) -> Result<(), ExecError> {
-        let StepRecord { layer, created, took, step } = record;
+        let StepRecord { layer, created, took, step, .. } = record;
         let inputs = readable(&keyed.parts);
         Ok(self.0.put_record(&Record { key: keyed.key, layer, created, took, inputs, step })?)
     }

@@ -178,6 +178,7 @@ impl Placing<'_> {
         Ok(Item {
             path: path.into(),
             group: self.archive.group,
+            part: 0,
             kind,
             mode,
             uid,
@@ -255,6 +256,7 @@ fn parent_item(base: &dyn Tree, path: &[u8]) -> Item {
         Some(node) if node.kind.is_directory() => Item {
             path: path.into(),
             group: PARENT,
+            part: 0,
             kind,
             mode: node.mode,
             uid: node.uid,
@@ -265,6 +267,7 @@ fn parent_item(base: &dyn Tree, path: &[u8]) -> Item {
         _ => Item {
             path: path.into(),
             group: PARENT,
+            part: 0,
             kind,
             mode: 0o755,
             uid: 0,

@@ -25,7 +25,7 @@ fn node(entry: ContextEntry<'_>) -> Node {
         gid: entry.gid(),
         mtime: entry.mtime(),
         xattrs: Vec::new(),
-        part: 0,
+        part: entry.number(),
     }
 }
 

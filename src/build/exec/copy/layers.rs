@@ -27,11 +27,12 @@ impl LayersTree {
         Some((found.layer, self.target(&found)))
     }
 
-    /// The modification time for a key: `None` if it only says when the layer's run ran.
-    pub fn keyed_mtime(&self, node: &Node) -> Option<Time> {
-        let span = self.spans.get(node.part as usize).copied().flatten();
-        let inside = span.is_some_and(|(first, last)| (first..=last).contains(&node.mtime.seconds));
-        (!inside).then_some(node.mtime)
+    /// The modification time for a key of an entry of the layer `part`: `None` if it only says
+    /// when the layer's run ran.
+    pub fn keyed_mtime(&self, part: u32, mtime: Time) -> Option<Time> {
+        let span = self.spans.get(part as usize).copied().flatten();
+        let inside = span.is_some_and(|(first, last)| (first..=last).contains(&mtime.seconds));
+        (!inside).then_some(mtime)
     }
 
     /// What a hard link is a name of; the entry itself if it is none.
@@ -120,7 +121,7 @@ mod tests {
         assert_eq!(tree.get(b"d/old"), None);
         let link = tree.get(b"d/b").unwrap();
         assert_eq!(link.kind, NodeKind::File { size: 3, link: Some(b"d/a".to_vec()) });
-        assert_eq!(tree.keyed_mtime(&link), None);
+        assert_eq!(tree.keyed_mtime(link.part, link.mtime), None);
         assert_eq!(tree.file(b"d/b").unwrap().1.path, b"d/a");
         let mut seen = Vec::new();
         tree.walk(b"", &mut |path, _| {

@@ -216,6 +216,7 @@ impl Placing<'_> {
         self.selection.items.push(Item {
             path: path.into(),
             group,
+            part: node.part,
             kind,
             mode,
             uid,
@@ -241,6 +242,7 @@ impl Placing<'_> {
             self.selection.items.push(Item {
                 path: path.into(),
                 group: PARENT,
+                part: 0,
                 kind,
                 mode,
                 uid,

@@ -98,6 +98,8 @@ pub struct Item {
     pub path: Box<[u8]>,
     /// Its group, or [`PARENT`].
     pub group: u32,
+    /// As [`Node::part`](super::tree::Node::part) of its source.
+    pub part: u32,
     /// What it is.
     pub kind: ItemKind,
     /// The permission bits.
@@ -171,7 +173,12 @@ pub enum Conflict {
 }
 
 impl Selection {
-    /// The path in its source of an item that has one.
+    /// The source of an item that has one.
+    pub fn source(&self, item: &Item) -> Option<usize> {
+        self.groups.get(item.group as usize).map(|group| group.source)
+    }
+
+    /// The source of an item that has one, and its path in there.
     pub fn source_path(&self, item: &Item) -> Option<(usize, Vec<u8>)> {
         let group = self.groups.get(item.group as usize)?;
         let below = item.path.get(group.to.len()..).unwrap_or_default();

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::context::ContextTree;
 use super::layers::LayersTree;
+use super::selection::{Item, Selection};
 use super::tree::{Descend, Node, NodeKind, Tree};
-use crate::base::clock::Time;
 use crate::base::digest::{Digest, LayerId};
-use crate::build::context::{Content, Context, ContextError, Reader};
+use crate::build::context::{Content, Context, ContextEntry, ContextError, Reader};
 use crate::build::exec::error::ExecError;
 use crate::layer::entry::KindRef;
 use crate::store::Store;
@@ -46,10 +46,7 @@ impl SourceTree {
     /// The digest and the attributes of the file at `path`; a context's file must have been hashed.
     pub fn content(&self, path: &[u8]) -> Option<(Digest, &Attributes)> {
         match self {
-            Self::Context(context) => {
-                let entry = context.get(path)?;
-                Some((entry.digest()?, entry.attributes()))
-            }
+            Self::Context(context) => hashed(context.get(path)?),
             Self::Layers { tree, .. } => match tree.file(path)?.1.kind {
                 KindRef::File { digest, .. } => Some((digest, &[])),
                 _ => None,
@@ -57,14 +54,11 @@ impl SourceTree {
             Self::Inline { content, .. } => Some((Digest::of(content), &[])),
         }
     }
+}
 
-    /// The modification time as it goes into a key: never a context's.
-    pub fn keyed_mtime(&self, node: &Node) -> Option<Time> {
-        match self {
-            Self::Layers { tree, .. } => tree.keyed_mtime(node),
-            Self::Context(_) | Self::Inline { .. } => None,
-        }
-    }
+/// What hashing found out about a context's file.
+pub fn hashed(entry: ContextEntry<'_>) -> Option<(Digest, &Attributes)> {
+    Some((entry.digest()?, entry.attributes()))
 }
 
 impl Tree for SourceTree {
@@ -125,6 +119,19 @@ impl<'a> Files<'a> {
     /// The files of `sources`.
     pub fn new(store: &'a Store, sources: &'a [SourceTree]) -> Self {
         Self { store, sources, readers: HashMap::new() }
+    }
+
+    /// Opens the file of an item; `None` if it has no source.
+    pub fn open_item(&mut self, selection: &Selection, item: &Item) -> Result<Option<Data<'a>>, ExecError> {
+        let Some(source) = selection.source(item) else { return Ok(None) };
+        if let SourceTree::Context(context) = &self.sources[source]
+            && let Some(entry) = context.numbered(item.part)
+        {
+            let reader = self.readers.entry(source).or_insert_with(|| Reader::new(context));
+            return Ok(Some(Data::Checked(reader.open(entry)?)));
+        }
+        let Some((source, path)) = selection.source_path(item) else { return Ok(None) };
+        self.open(source, &path).map(Some)
     }
 
     /// Opens the file at `path` of the source `number`, which is one of what was selected there.

@@ -20,8 +20,8 @@ use super::layers::LayersTree;
 use super::owner;
 use super::placing::select;
 use super::selection::{From, Item, ItemKind, Rules, Selection, What};
-use super::source::{Data, Files, SourceTree};
-use super::tree::{Resolved, Tree, name, resolve};
+use super::source::{Data, Files, SourceTree, hashed};
+use super::tree::{Resolved, name, resolve};
 use crate::base::digest::{Hasher, LayerId};
 use crate::base::event::{Event, Unit};
 use crate::build::context::{Context, ContextError};
@@ -190,7 +190,7 @@ impl Planned {
         &mut self,
         copy: &CopyOperation,
         inputs: &Inputs<'_>,
-        cancel: &(dyn Fn() -> bool + Sync),
+        cancel: &Cancel,
     ) -> Result<Keyed, ExecError> {
         self.hash(cancel)?;
         let mut key = KeyBuilder::new("copy 1");
@@ -204,7 +204,7 @@ impl Planned {
     }
 
     /// Hashes what is copied, and makes the key of a tree that only holds it.
-    pub fn tree_key(&mut self, cancel: &(dyn Fn() -> bool + Sync)) -> Result<Keyed, ExecError> {
+    pub fn tree_key(&mut self, cancel: &Cancel) -> Result<Keyed, ExecError> {
         self.hash(cancel)?;
         let mut key = KeyBuilder::new("tree 1");
         self.key_entries(&mut key);
@@ -248,34 +248,35 @@ impl Planned {
     }
 
     /// Learns the digests of all files.
-    fn hash(&mut self, cancel: &(dyn Fn() -> bool + Sync)) -> Result<(), ExecError> {
-        let archives = self.selection.archives.iter().map(|archive| (archive.source, archive.path.clone()));
-        let mut archives: Vec<_> = archives.collect();
+    fn hash(&mut self, cancel: &Cancel) -> Result<(), ExecError> {
+        let watch =
+            |_, _| if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         for (number, source) in self.sources.iter().enumerate() {
             let SourceTree::Context(context) = source else { continue };
-            let of_items = self.selection.items.iter().filter_map(|item| match item.kind {
-                ItemKind::File { .. } => self.selection.source_path(item),
-                _ => None,
-            });
-            let paths = of_items.chain(archives.drain(..)).filter(|(source, _)| *source == number);
-            let entries: Vec<_> = paths.filter_map(|(_, path)| context.get(&path)).collect();
-            let watch = |_, _| if cancel() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-            context.hash(entries, &watch)?;
+            let is_file = |item: &&Item| matches!(item.kind, ItemKind::File { .. });
+            let of_source = |item: &&Item| self.selection.source(item) == Some(number);
+            let files = self.selection.items.iter().filter(is_file).filter(of_source);
+            let files = files.filter_map(|item| context.numbered(item.part));
+            let archives = self.selection.archives.iter().filter(|archive| archive.source == number);
+            let archives = archives.filter_map(|archive| context.get(&archive.path));
+            context.hash(files.chain(archives), &watch)?;
         }
         for at in 0..self.selection.items.len() {
             let item = &self.selection.items[at];
-            if !matches!(item.kind, ItemKind::File { .. }) {
+            let (ItemKind::File { .. }, Some(source)) = (&item.kind, self.selection.source(item)) else {
                 continue;
-            }
-            let Some((source, path)) = self.selection.source_path(item) else { continue };
-            let Some((digest, xattrs)) = self.sources[source].content(&path) else { continue };
-            let xattrs = xattrs.to_vec();
+            };
+            let content = match &self.sources[source] {
+                SourceTree::Context(context) => context.numbered(item.part).and_then(hashed),
+                source => self.selection.source_path(item).and_then(|(_, path)| source.content(&path)),
+            };
+            let Some((found, xattrs)) = content else { continue };
             let item = &mut self.selection.items[at];
-            if let ItemKind::File { digest: unknown, .. } = &mut item.kind {
-                *unknown = digest;
+            if let ItemKind::File { digest, .. } = &mut item.kind {
+                *digest = found;
             }
             if !xattrs.is_empty() {
-                item.xattrs = xattrs;
+                item.xattrs = xattrs.to_vec();
             }
         }
         Ok(())
@@ -314,10 +315,10 @@ impl Planned {
             field(name);
             field(value);
         }
-        let mtime = self.selection.source_path(item).and_then(|(source, path)| match &self.sources[source] {
-            SourceTree::Layers { tree, .. } => tree.keyed_mtime(&tree.get(&path)?),
-            SourceTree::Context(_) | SourceTree::Inline { .. } => None,
-        });
+        let mtime = match self.selection.source(item).map(|source| &self.sources[source]) {
+            Some(SourceTree::Layers { tree, .. }) => tree.keyed_mtime(item.part, item.mtime),
+            _ => None,
+        };
         field(&mtime.map(|time| time.seconds.to_le_bytes().to_vec()).unwrap_or_default());
     }
 
@@ -335,7 +336,7 @@ impl Planned {
         if let Copied::Layer(layer) = copied {
             let created = exec.store.clock().now();
             let step = "files for a mount".to_owned();
-            let record = StepRecord { layer: Some(layer), created, took: began.elapsed(), step };
+            let record = StepRecord { key: None, layer: Some(layer), created, took: began.elapsed(), step };
             records.store(keyed, record)?;
         }
         Ok(copied)
@@ -417,10 +418,12 @@ impl Planned {
                 writer.file(entry, content?)?;
                 continue;
             }
-            let Some((source, path)) = self.selection.source_path(item) else { continue };
-            match files.open(source, &path)? {
-                Data::Checked(data) => writer.known_file(entry, Watched { data, cancel: step.cancel })?,
-                Data::Plain(data) => writer.file(entry, Watched { data, cancel: step.cancel })?,
+            match files.open_item(&self.selection, item)? {
+                Some(Data::Checked(data)) => {
+                    writer.known_file(entry, Watched { data, cancel: step.cancel })?
+                }
+                Some(Data::Plain(data)) => writer.file(entry, Watched { data, cancel: step.cancel })?,
+                None => {}
             }
         }
         Ok(writer.finish()?.1)

@@ -22,7 +22,7 @@ pub struct Node {
     pub mtime: Time,
     /// Extended attributes, sorted.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Which part of the tree it comes from (a layer's number), 0 where there are no parts.
+    /// What finds it again: in layers the number of its layer, in a context its own.
     pub part: u32,
 }
 

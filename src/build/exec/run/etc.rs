@@ -1,6 +1,5 @@
 //! What a RUN finds in /etc that is in no layer: hosts, resolv.conf, hostname.
 
-use std::fmt::Write as _;
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +11,7 @@ use crate::base::digest::Hasher;
 use crate::build::exec::Exec;
 use crate::build::exec::error::ExecError;
 use crate::build::plan::operation::RunOperation;
-use crate::sandbox::defaults;
+use crate::sandbox::{defaults, netfiles};
 
 /// The host name of RUN steps that are given none; the name that build scripts expect.
 pub const HOSTNAME: &str = "buildkitsandbox";
@@ -20,31 +19,19 @@ pub const HOSTNAME: &str = "buildkitsandbox";
 /// What `--add-host name:host-gateway` stands for: with the host's network, the host itself.
 const GATEWAY: &str = "127.0.0.1";
 
-/// The text of /etc/hosts.
-pub fn hosts(hostname: &str, added: &[(String, String)]) -> String {
-    let mut text = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    text.push_str("ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
-    for (name, address) in added {
-        let address = if address == "host-gateway" { GATEWAY } else { address };
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{address}\t{name}");
-    }
-    text
-}
-
-/// The text of /etc/resolv.conf: the host's own, or nothing where it has none.
-pub fn resolv_conf() -> Vec<u8> {
-    std::fs::read("/etc/resolv.conf").unwrap_or_default()
-}
-
 /// The mounts that show these files to `run`. The files are shared by all steps for which they
 /// say the same.
 pub fn mounts(exec: &Exec<'_>, run: &RunOperation) -> Result<Vec<Mount>, ExecError> {
     let hostname = super::hostname(run);
+    let address =
+        |address: &String| if address == "host-gateway" { GATEWAY.to_owned() } else { address.clone() };
+    let added: Vec<(String, String)> =
+        run.add_hosts.iter().map(|(name, of)| (name.clone(), address(of))).collect();
+    let resolv_conf = netfiles::resolv_conf().map_err(ExecError::file("read", "/etc/resolv.conf"))?;
     let files = [
-        ("hosts", hosts(hostname, &run.add_hosts).into_bytes()),
-        ("resolv.conf", resolv_conf()),
-        ("hostname", format!("{hostname}\n").into_bytes()),
+        ("hosts", netfiles::hosts(Some(hostname), &added).into_bytes()),
+        ("resolv.conf", resolv_conf),
+        ("hostname", netfiles::hostname(hostname).into_bytes()),
     ];
     let mut hasher = Hasher::new();
     files.iter().for_each(|(_, content)| hasher.field(content));
@@ -69,23 +56,5 @@ fn make(directory: &Path, files: &[(&str, Vec<u8>)]) -> io::Result<()> {
     match std::fs::rename(unfinished.path(), directory) {
         Err(_) if directory.is_dir() => Ok(()),
         result => result.map(|()| drop(unfinished.keep())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_file() {
-        let added = [("db".to_owned(), "10.0.0.2".to_owned()), ("up".to_owned(), "host-gateway".to_owned())];
-        insta::assert_snapshot!(hosts("box", &added).replace('\t', " "), @r"
-        127.0.0.1 localhost box
-        ::1 localhost ip6-localhost ip6-loopback
-        ff02::1 ip6-allnodes
-        ff02::2 ip6-allrouters
-        10.0.0.2 db
-        127.0.0.1 up
-        ");
     }
 }

@@ -71,7 +71,7 @@ pub fn plan(
                     target: mount.target.clone(),
                     place: exec.place(*from),
                 })?;
-                let keyed = tree.tree_key(&|| false)?;
+                let keyed = tree.tree_key(exec.cancel)?;
                 Some((tree, keyed, path))
             }
         });

@@ -243,7 +243,7 @@ impl Place<'_> {
             let Some((mut planned, _)) = planned else {
                 return Err(self.missing(source, &mount.target, *from));
             };
-            let keyed = planned.tree_key(&|| self.step.cancel.is_cancelled())?;
+            let keyed = planned.tree_key(self.step.cancel)?;
             let layer = match planned.layer(self.exec, &keyed, self.step)? {
                 Copied::Layer(layer) => layer,
                 Copied::Stale(error) => return Err(error),
