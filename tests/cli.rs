@@ -265,6 +265,42 @@ fn an_image_through_its_life() {
 }
 
 #[test]
+fn lists_are_filtered_by_name_age_and_label() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new();
+    let make = |name: &str, label: &str| {
+        place.kiln_with(&["import", "-c", label, "-", name], &archive()).ok();
+        // Ages are compared by the time in the config, which must differ.
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    make("old:1", "LABEL n=1");
+    make("example.org/team/mid:1", "LABEL n=2");
+    make("new:1", "LABEL n=3");
+    for (words, expected) in [
+        (&[][..], "new example.org/team/mid old"),
+        (&["--filter", "before=new:1"], "example.org/team/mid old"),
+        (&["--filter", "since=old:1"], "new example.org/team/mid"),
+        (&["--filter", "since=old:1", "-f", "before=new:1"], "example.org/team/mid"),
+        (&["--filter", "label=n=3"], "new"),
+        (&["--filter", "label=n", "--filter", "reference=*/team/*"], "example.org/team/mid"),
+        (&["--filter", "reference=o?d:*"], "old"),
+        (&["--filter", "until=1h"], ""),
+        (&["--filter", "until=2100-01-01"], "new example.org/team/mid old"),
+        (&["--filter", "dangling=true"], ""),
+        (&["nothing"], ""),
+    ] {
+        let words: Vec<&str> =
+            ["images", "--format", "{{.Repository}}"].iter().chain(words).copied().collect();
+        let list = place.kiln(&words).ok().stdout;
+        assert_eq!(list.split_whitespace().collect::<Vec<_>>().join(" "), expected, "{words:?}");
+    }
+    place.kiln(&["images", "--filter", "before=none"]).fails(1, "No such image: none:latest");
+    place.kiln(&["images", "--filter", "label"]).fails(125, "invalid filter (expected name=value)");
+}
+
+#[test]
 fn save_and_load_bring_back_the_same_image() {
     if !is_root() {
         return;

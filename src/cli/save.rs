@@ -1,12 +1,12 @@
 //! `kiln save`
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::command::Run;
 use super::error::{Error, Result};
-use super::session::Session;
+use super::session::{Session, raw_stdout};
 use crate::base::digest::ImageId;
 use crate::base::platform::Platform;
 use crate::base::reference::Reference;
@@ -48,7 +48,7 @@ impl Run for Args {
             .map(|(image, names)| Ok(describe(&store, &image, names, Compression::None)?))
             .collect::<Result<_>>()?;
         match &self.output {
-            None => write(&images, io::stdout(), Path::new("standard output")),
+            None => write(&images, raw_stdout()?, Path::new("standard output")),
             Some(path) => to_file(&images, path),
         }
         .map(|()| 0)

@@ -1,12 +1,19 @@
 //! What every command is given: where output goes, and where the store is.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use super::error::{Error, Result};
 use crate::base::clock::Clock;
 use crate::store::Store;
+
+/// Standard output without the buffer that writes line by line: for archives.
+pub fn raw_stdout() -> Result<File> {
+    io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(Error::Output)
+}
 
 /// The surroundings of one command.
 #[derive(Debug)]
@@ -15,8 +22,8 @@ pub struct Session {
     pub path: String,
     /// Whether standard output is a terminal.
     pub stdout_terminal: bool,
-    /// Whether standard error is a terminal.
-    pub stderr_terminal: bool,
+    /// Whether a picture can be drawn on standard error.
+    pub can_draw: bool,
     /// Whether standard error may be coloured.
     pub colour: bool,
     root: Option<OsString>,
@@ -26,12 +33,13 @@ impl Session {
     /// The surroundings of this process; `root` is `--root`.
     pub fn new(root: Option<OsString>) -> Self {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let stderr_terminal = io::stderr().is_terminal();
+        let dumb = set("TERM").is_none_or(|term| term == "dumb");
+        let can_draw = io::stderr().is_terminal() && !dumb;
         Self {
             path: "kiln".to_owned(),
             stdout_terminal: io::stdout().is_terminal(),
-            stderr_terminal,
-            colour: stderr_terminal && set("NO_COLOR").is_none(),
+            can_draw,
+            colour: can_draw && set("NO_COLOR").is_none(),
             root: root.or_else(|| set("KILN_ROOT")),
         }
     }

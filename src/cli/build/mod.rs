@@ -166,7 +166,7 @@ impl Run for Args {
         let source = request.dockerfile.clone();
         let store = session.store()?;
         let interrupt = Interrupt::new()?;
-        let display = Display::new(mode, session.stderr_terminal, session.colour);
+        let display = Display::new(mode, session.can_draw, session.colour);
         let result = crate::build::build(&store, request, &display, interrupt.cancel());
         for warning in result.iter().flat_map(|result| &result.warnings) {
             let message = format!("{}: {}", warning.place(&source), warning.message);

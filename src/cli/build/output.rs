@@ -1,10 +1,10 @@
 //! `--output`
 
-use std::io;
 use std::path::PathBuf;
 
 use crate::build::request::{self, Destination};
 use crate::cli::error::{Error, Result};
+use crate::cli::session::raw_stdout;
 use crate::cli::value::{self, ValueResult};
 use crate::layer::compress::Compression;
 
@@ -129,7 +129,7 @@ impl Output {
     fn resolve(self, streamed: bool) -> Result<request::Output> {
         let Self { kind, to, archive, compression, force } = self;
         let destination = || match (&to, streamed) {
-            (_, true) => Ok(Destination::Stream(Box::new(io::stdout()))),
+            (_, true) => Ok(Destination::Stream(Box::new(raw_stdout()?))),
             (Some(path), false) => Ok(Destination::Path(path.clone())),
             (None, false) => Err(Error::NoDestination),
         };
