@@ -1,6 +1,7 @@
 //! A container's directory in the store.
 
 use std::fs::{self, DirBuilder, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,15 +80,21 @@ impl Home {
         Ok(path)
     }
 
-    /// Writes a document, whole or not at all.
+    /// Writes a document; one that is there is replaced whole or not at all.
     pub(super) fn document(&self, name: &str, document: &impl Serialize) -> Result<(), ContainerError> {
         let path = self.join(name);
         let bytes = serde_json::to_vec(document)
             .map_err(|source| ContainerError::Document { path: path.clone(), source })?;
-        let unfinished = self.join(format!("{name}.new"));
-        fs::write(&unfinished, bytes)
-            .and_then(|()| fs::rename(&unfinished, &path))
-            .map_err(ContainerError::file("write", &path))
+        let replace = || {
+            let unfinished = self.join(format!("{name}.new"));
+            fs::write(&unfinished, &bytes)?;
+            fs::rename(&unfinished, &path)
+        };
+        let written = match fs::File::create_new(&path) {
+            Ok(mut file) => file.write_all(&bytes),
+            Err(_) => replace(),
+        };
+        written.map_err(ContainerError::file("write", &path))
     }
 
     /// Lets the directory stay.

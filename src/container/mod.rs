@@ -9,7 +9,7 @@
 //! containers/ID/
 //!   config.json    the runtime spec, as it ran
 //!   state.json     image, command, process, times, exit code
-//!   etc/           hosts, hostname, resolv.conf
+//!   hosts hostname resolv.conf
 //!   upper/ work/   what the container changed
 //!   volumes/N/     one directory for each VOLUME of the image
 //! ```

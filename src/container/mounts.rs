@@ -18,7 +18,6 @@ pub(super) fn etc(
     options: &RunOptions,
     hostname: &str,
 ) -> Result<Vec<SpecMount>, ContainerError> {
-    home.directory("etc", 0o755)?;
     let address = |address: &str| if address == "host-gateway" { GATEWAY } else { address }.to_owned();
     let extra: Vec<(String, String)> =
         options.add_hosts.iter().map(|(name, given)| (name.clone(), address(given))).collect();
@@ -31,7 +30,7 @@ pub(super) fn etc(
     files
         .into_iter()
         .map(|(name, content)| {
-            let source = home.file(&format!("etc/{name}"), &content)?;
+            let source = home.file(name, &content)?;
             Ok(defaults::bind(&source, &format!("/etc/{name}"), false))
         })
         .collect()

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
-use oci_spec::runtime::{LinuxResources, Mount, Spec};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Mount, Spec};
 use rustix::fs::{Mode, OFlags};
 
 use super::child::{PreparedMount, What};
@@ -96,16 +96,22 @@ impl Cgroup {
         let linux = spec.linux().as_ref();
         let nothing = LinuxResources::default();
         let resources = linux.and_then(|linux| linux.resources().as_ref()).unwrap_or(&nothing);
-        let path = match linux.and_then(|linux| linux.cgroups_path().as_ref()) {
+        let rules = resources.devices().as_deref().unwrap_or_default();
+        let filter = device_filter::filters(rules);
+        let given = linux.and_then(|linux| linux.cgroups_path().as_ref());
+        // To attach a program takes longer than all else here. Cgroups that kiln names itself
+        // stand in one that has it already, one for each set of rules.
+        let shared =
+            (filter && given.is_none()).then(|| format!("kiln/devices-{}", device_filter::name(rules)));
+        let path = match given {
             Some(path) => clean(path)?,
-            None => unused_name(host),
+            None => unused_name(host, shared.as_deref().unwrap_or("kiln")),
         };
         let mut cgroup = Self::default();
         let (v1, v2) = cgroup.assign(host, resources);
-        let rules = resources.devices().as_deref().unwrap_or_default();
-        let filter = device_filter::filters(rules);
         if let Some(root) = host.v2.as_deref().filter(|_| filter || !v2.is_empty()) {
-            if let Err(error) = cgroup.create_v2(root, &path, &v2, filter.then_some(rules)) {
+            let rules = filter.then_some((rules, shared.as_deref()));
+            if let Err(error) = cgroup.create_v2(root, &path, &v2, rules) {
                 cgroup.warnings.push(format!("no own cgroup, and so no device filter: {error}"));
             }
         } else if filter {
@@ -148,9 +154,14 @@ impl Cgroup {
         root: &Path,
         path: &Path,
         settings: &Settings,
-        rules: Option<&[oci_spec::runtime::LinuxDeviceCgroup]>,
+        rules: Option<(&[LinuxDeviceCgroup], Option<&str>)>,
     ) -> io::Result<()> {
         let directory = root.join(path);
+        if let Some((rules, Some(shared))) = rules {
+            let shared = root.join(shared);
+            make(&shared)?;
+            device_filter::ensure(open(&shared, OFlags::RDONLY)?.as_fd(), rules)?;
+        }
         make(&directory)?;
         self.directories.push(directory.clone());
         if !settings.is_empty() {
@@ -161,17 +172,10 @@ impl Cgroup {
                 self.warnings.push(format!("{file} is not set to {value}: {error}"));
             }
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(&directory, flags, Mode::empty())?;
-        if let Some(rules) = rules {
-            let open = rustix::fs::open(
-                &directory,
-                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                Mode::empty(),
-            )?;
-            device_filter::attach(open.as_fd(), rules)?;
+        if let Some((rules, None)) = rules {
+            device_filter::attach(open(&directory, OFlags::RDONLY)?.as_fd(), rules)?;
         }
-        self.v2 = Some(fd);
+        self.v2 = Some(open(&directory, OFlags::PATH)?);
         Ok(())
     }
 
@@ -201,12 +205,7 @@ impl Cgroup {
     }
 
     /// The device filter where there is no cgroup2.
-    fn devices_v1(
-        &mut self,
-        host: &Hierarchies,
-        path: &Path,
-        rules: &[oci_spec::runtime::LinuxDeviceCgroup],
-    ) {
+    fn devices_v1(&mut self, host: &Hierarchies, path: &Path, rules: &[LinuxDeviceCgroup]) {
         if host.v1("devices").is_none() {
             let warning = "no device filter: neither cgroup2 nor the devices controller is mounted";
             return self.warnings.push(warning.to_owned());
@@ -297,6 +296,10 @@ impl Drop for Cgroup {
 type Settings = Vec<(String, String)>;
 type ByController = Vec<(String, Settings)>;
 
+fn open(directory: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(directory, flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// Makes a cgroup directory; usually only the last component is missing.
 fn make(directory: &Path) -> io::Result<()> {
     match fs::create_dir(directory) {
@@ -350,11 +353,11 @@ fn clean(path: &Path) -> Result<PathBuf, SandboxError> {
 
 /// A name that no cgroup has: somebody in another PID namespace may have our pid, and so may what
 /// a killed process left behind.
-fn unused_name(host: &Hierarchies) -> PathBuf {
+fn unused_name(host: &Hierarchies, parent: &str) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     loop {
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = PathBuf::from(format!("kiln/{}-{next}", std::process::id()));
+        let name = PathBuf::from(format!("{parent}/{}-{next}", std::process::id()));
         // Every cgroup is in cgroup2 where there is one.
         let roots = host.v2.iter().chain(host.v1.iter().map(|(_, root)| root).filter(|_| host.v2.is_none()));
         if !roots.into_iter().any(|root| root.join(&name).exists()) {
@@ -372,13 +375,18 @@ pub(super) fn sweep() {
         host.v2
             .iter()
             .chain(host.v1.iter().map(|(_, root)| root))
-            .for_each(|root| sweep_below(&root.join("kiln")));
+            .for_each(|root| sweep_below(&root.join("kiln"), true));
     });
 }
 
-fn sweep_below(directory: &Path) {
+/// `shared`: whether what `unused_name` calls a parent may be in it.
+fn sweep_below(directory: &Path, shared: bool) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name();
+        if shared && name.as_encoded_bytes().starts_with(b"devices-") {
+            sweep_below(&entry.path(), false);
+            continue;
+        }
         let Some(pid) = name.to_str().and_then(|name| name.split_once('-')?.0.parse::<u32>().ok()) else {
             continue;
         };
@@ -447,8 +455,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let old = std::time::SystemTime::now() - Duration::from_secs(3600);
         let alive = std::process::id();
-        let names =
-            ["4294967295-0".to_owned(), "4294967295-1".to_owned(), format!("{alive}-0"), "other".to_owned()];
+        let names = [
+            "devices-0".to_owned(),
+            "devices-0/4294967295-0".to_owned(),
+            "4294967295-0".to_owned(),
+            "4294967295-1".to_owned(),
+            format!("{alive}-0"),
+            "other".to_owned(),
+        ];
         for name in &names {
             let path = directory.path().join(name);
             fs::create_dir(&path).unwrap();
@@ -456,9 +470,9 @@ mod tests {
                 fs::File::open(&path).unwrap().set_modified(old).unwrap();
             }
         }
-        sweep_below(directory.path());
+        sweep_below(directory.path(), true);
         let left = |name: &String| directory.path().join(name).exists();
-        assert_eq!(names.iter().map(left).collect::<Vec<_>>(), [false, true, true, true]);
+        assert_eq!(names.iter().map(left).collect::<Vec<_>>(), [true, false, false, true, true, true]);
     }
 
     #[test]

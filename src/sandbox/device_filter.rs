@@ -5,10 +5,10 @@
 //! one to read the host's disks.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Mutex;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
+use sha2::{Digest, Sha256};
 
 use super::sys::bpf;
 
@@ -47,21 +47,22 @@ fn number(number: Option<i64>) -> Option<i32> {
     number.and_then(|number| i32::try_from(number).ok()).filter(|number| *number >= 0)
 }
 
-/// Attaches the program for `rules` to a cgroup. Most processes have the same rules, so the last
-/// program is kept.
+/// A name for the rules: equal rules have one, and so do all that make the same program.
+pub(super) fn name(rules: &[LinuxDeviceCgroup]) -> String {
+    let mut hash = Sha256::new();
+    program(rules).iter().for_each(|instruction| hash.update(instruction.to_le_bytes()));
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Attaches the program for `rules` to a cgroup, whose descendants it is for as well.
 pub(super) fn attach(cgroup: BorrowedFd<'_>, rules: &[LinuxDeviceCgroup]) -> io::Result<()> {
-    static LAST: Mutex<Option<(Vec<u64>, OwnedFd)>> = Mutex::new(None);
-    let program = program(rules);
-    let mut last = LAST.lock().expect("no holder of this lock panics");
-    match &*last {
-        Some((known, fd)) if *known == program => bpf::attach(cgroup, fd.as_fd()),
-        _ => {
-            let fd = bpf::load(&program)?;
-            bpf::attach(cgroup, fd.as_fd())?;
-            *last = Some((program, fd));
-            Ok(())
-        }
-    }
+    bpf::attach(cgroup, bpf::load(&program(rules))?.as_fd())
+}
+
+/// Attaches the program unless there is one. Two processes that do so at once attach two equal
+/// ones, of which both have to agree.
+pub(super) fn ensure(cgroup: BorrowedFd<'_>, rules: &[LinuxDeviceCgroup]) -> io::Result<()> {
+    if bpf::attached(cgroup)? == 0 { attach(cgroup, rules) } else { Ok(()) }
 }
 
 /// One instruction: `struct bpf_insn`.

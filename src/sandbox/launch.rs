@@ -1,25 +1,28 @@
 //! From a spec to a process: everything is prepared here, in the caller's thread; then a thread
 //! of its own makes the child, waits for it, and takes away what was made for it.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 
 use oci_spec::runtime::Spec;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, PidfdFlags, Uid, WaitOptions};
+use rustix::process::{PidfdFlags, Uid};
 
-use super::cgroup::{self, Cgroup};
+use super::cgroup::Cgroup;
 use super::child::Prepared;
 use super::error::SandboxError;
+use super::life::{Child, NotBorn, Report, Running};
 use super::mounts;
 use super::prepare::{arguments, c_texts, credentials, filter, init_program, limits, namespaces, sysctl};
-use super::process::{End, Exit, Outcome, Process};
-use super::step::{Failure, Step};
-use super::sys::{self, Stack, StringList};
+use super::process::{End, Process, Reaper};
+use super::step::Step;
+use super::sys::StringList;
 use super::terminal;
+
+/// The stack of the thread that waits for a process, in bytes.
+const THREAD_STACK: usize = 256 << 10;
 
 /// What a process is made from.
 #[derive(Debug)]
@@ -101,144 +104,46 @@ pub fn spawn(launch: Launch<'_>) -> Result<Process, SandboxError> {
     };
     let child = Child { flags: namespaces.flags, prepared, reader, cgroup, made: file_systems.made };
     let command = process.args().as_ref().and_then(|args| args.first()).cloned().unwrap_or_default();
-    let end = Arc::new(End::default());
-    let (pid, pidfd) = start_thread(child, Arc::clone(&end), spec, &command)?;
-    Ok(Process { pid, pidfd, terminal: controlling, warnings, end })
+    let (pid, pidfd, reaper) = start_child(child, spec, &command)?;
+    Ok(Process { pid, pidfd, terminal: controlling, warnings, reaper })
 }
 
 fn start(doing: &'static str) -> impl Fn(Errno) -> SandboxError {
     move |errno| SandboxError::Start { doing, source: errno.into() }
 }
 
-/// What the thread takes over.
-struct Child {
-    flags: u64,
-    prepared: Prepared,
-    reader: OwnedFd,
-    cgroup: Cgroup,
-    made: super::mountpoints::Made,
-}
-
-enum Started {
-    Running(u32, OwnedFd),
-    NotCloned(io::Error),
-    Failed(Report),
-}
-
-/// What came through the pipe.
-enum Report {
-    Step(Failure),
-    Execute(Errno),
-}
-
-/// The thread makes the child and outlives it: the child asks the kernel to be killed when the
-/// thread that made it ends, not the process (PR_SET_PDEATHSIG(2const)).
-fn start_thread(
-    child: Child,
-    end: Arc<End>,
-    spec: &Spec,
-    command: &str,
-) -> Result<(u32, OwnedFd), SandboxError> {
+/// Makes the child in this thread if it is the process's first: that one ends with the process,
+/// as the child's life wants it. Otherwise in a thread of its own.
+fn start_child(child: Child, spec: &Spec, command: &str) -> Result<(u32, OwnedFd, Reaper), SandboxError> {
+    let failed = |failure: NotBorn| match failure {
+        NotBorn::Cloned(source) => SandboxError::Start { doing: "making the process", source },
+        NotBorn::Set(report) => explain(spec, command, &report),
+    };
+    if rustix::thread::gettid() == rustix::process::getpid() {
+        let (running, pidfd) = child.begin().and_then(Running::with_pidfd).map_err(failed)?;
+        return Ok((running.pid(), pidfd, Reaper::new(Some(running))));
+    }
+    let reaper = Reaper::new(None);
+    let end = reaper.end();
     let (sender, receiver) = mpsc::sync_channel(1);
-    let thread = std::thread::Builder::new().name("sandbox".into());
+    let thread = std::thread::Builder::new().name("sandbox".into()).stack_size(THREAD_STACK);
     let spawned = thread.spawn(move || live(child, &end, &sender));
     spawned.map_err(|source| SandboxError::Start { doing: "starting a thread", source })?;
-    match receiver.recv().expect("the thread sends before it ends") {
-        Started::Running(pid, pidfd) => Ok((pid, pidfd)),
-        Started::NotCloned(source) => Err(SandboxError::Start { doing: "making the process", source }),
-        Started::Failed(report) => Err(explain(spec, command, &report)),
-    }
+    let (pid, pidfd) = receiver.recv().expect("the thread sends before it ends").map_err(failed)?;
+    Ok((pid, pidfd, reaper))
 }
 
-fn live(child: Child, end: &End, sender: &mpsc::SyncSender<Started>) {
-    sys::block_signals();
-    let Child { flags, prepared, reader, cgroup, made } = child;
-    let cloned = Stack::new().and_then(|stack| {
-        let dumpable = rustix::process::dumpable_behavior();
-        let cloned = sys::clone_child(flags, cgroup.directory(), &stack, &prepared);
-        // The child's change of user has touched the memory they shared (PR_SET_DUMPABLE(2const)).
-        if let Ok(before) = dumpable {
-            let _ = rustix::process::set_dumpable_behavior(before);
+/// The life of the thread: it makes the child and outlives it, since the child asks the kernel to
+/// be killed when the thread that made it ends, not the process (PR_SET_PDEATHSIG(2const)).
+fn live(child: Child, end: &End, sender: &mpsc::SyncSender<Result<(u32, OwnedFd), NotBorn>>) {
+    match child.begin().and_then(Running::with_pidfd) {
+        Err(failure) => {
+            let _ = sender.send(Err(failure));
         }
-        cloned
-    });
-    // The writing end among them: its last copy is the child's.
-    drop(prepared);
-    let (pid, pidfd) = match cloned {
-        Ok(cloned) => cloned,
-        Err(error) => {
-            drop(cgroup);
-            let _ = made.clean_up();
-            let _ = sender.send(Started::NotCloned(error));
-            return;
-        }
-    };
-    let report = report(&reader);
-    drop(reader);
-    let shared = match report {
-        None => rustix::io::dup(&pidfd).map_err(io::Error::from),
-        Some(report) => {
-            let _ = wait(pid);
-            drop((pidfd, cgroup));
-            let _ = made.clean_up();
-            let _ = sender.send(Started::Failed(report));
-            return;
-        }
-    };
-    match shared {
-        Ok(shared) => {
-            if let Err(mpsc::SendError(Started::Running(..))) =
-                sender.send(Started::Running(pid as u32, shared))
-            {
-                let _ = sys::send_signal(pidfd.as_fd(), libc::SIGKILL);
-            }
-        }
-        Err(error) => {
-            let _ = sys::send_signal(pidfd.as_fd(), libc::SIGKILL);
-            let _ = sender.send(Started::NotCloned(error));
-        }
-    }
-    // Now that nobody waits for this thread.
-    cgroup::sweep();
-    let exit = wait(pid);
-    drop((pidfd, cgroup));
-    end.set(Outcome { exit, cleanup: made.clean_up().err() });
-}
-
-/// Reads what the child has to say until its last execve closes the pipe.
-fn report(reader: &OwnedFd) -> Option<Report> {
-    let mut message = Vec::new();
-    let mut buffer = [0; 16];
-    loop {
-        match rustix::io::read(reader, &mut buffer) {
-            Ok(0) => break,
-            Ok(length) => message.extend_from_slice(&buffer[..length]),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Some(Report::Step(Failure::new(Step::Init, 0, errno))),
-        }
-    }
-    if let Some(failure) = Failure::from_bytes(&message) {
-        return Some(Report::Step(failure));
-    }
-    let errno: [u8; 4] = message.try_into().ok()?;
-    Some(Report::Execute(Errno::from_raw_os_error(i32::from_ne_bytes(errno))))
-}
-
-fn wait(pid: i32) -> Result<Exit, Errno> {
-    loop {
-        // Also for a child that signals nothing at its end (wait4(2), __WALL).
-        let all = WaitOptions::from_bits_retain(libc::__WALL as u32);
-        match rustix::process::waitpid(Pid::from_raw(pid), all) {
-            Ok(Some((_, status))) => {
-                if let Some(code) = status.exit_status() {
-                    return Ok(Exit::Code(code));
-                }
-                if let Some(signal) = status.terminating_signal() {
-                    return Ok(Exit::Signal(signal));
-                }
-            }
-            Ok(None) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
+        Ok((running, pidfd)) => {
+            // The receiver waits for it.
+            let _ = sender.send(Ok((running.pid(), pidfd)));
+            end.set(running.finish());
         }
     }
 }

@@ -27,6 +27,7 @@ mod device;
 mod device_filter;
 mod error;
 mod launch;
+mod life;
 mod limits;
 mod mountpoints;
 mod mounts;

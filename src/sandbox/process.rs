@@ -2,12 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use rustix::io::Errno;
 use rustix::termios::Winsize;
 
 use super::error::SandboxError;
+use super::life::Running;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,35 @@ impl Exit {
     }
 }
 
-/// What the thread that made the process tells of its end.
+/// Who waits for the process: whoever asks first, or the thread that made it.
+#[derive(Debug)]
+pub(super) struct Reaper {
+    running: Mutex<Option<Running>>,
+    end: Arc<End>,
+}
+
+impl Reaper {
+    /// `running` if nobody waits for it yet.
+    pub(super) fn new(running: Option<Running>) -> Self {
+        Self { running: Mutex::new(running), end: Arc::new(End::default()) }
+    }
+
+    /// Where the end is told.
+    pub(super) fn end(&self) -> Arc<End> {
+        Arc::clone(&self.end)
+    }
+
+    fn wait(&self) -> MutexGuard<'_, Option<Outcome>> {
+        let mut running = self.running.lock().expect("no holder of this lock panics");
+        if let Some(running) = running.take() {
+            self.end.set(running.finish());
+        }
+        drop(running);
+        self.end.wait()
+    }
+}
+
+/// What is known of the end of the process.
 #[derive(Debug, Default)]
 pub(super) struct End {
     outcome: Mutex<Option<Outcome>>,
@@ -48,7 +77,7 @@ impl End {
         self.known.notify_all();
     }
 
-    fn wait(&self) -> std::sync::MutexGuard<'_, Option<Outcome>> {
+    fn wait(&self) -> MutexGuard<'_, Option<Outcome>> {
         let outcome = self.outcome.lock().expect("no holder of this lock panics");
         self.known.wait_while(outcome, |outcome| outcome.is_none()).expect("no holder of this lock panics")
     }
@@ -62,7 +91,7 @@ pub struct Process {
     pub(super) pidfd: OwnedFd,
     pub(super) terminal: Option<OwnedFd>,
     pub(super) warnings: Vec<String>,
-    pub(super) end: Arc<End>,
+    pub(super) reaper: Reaper,
 }
 
 impl Process {
@@ -108,7 +137,7 @@ impl Process {
     /// Waits for its end. Then nothing of it is left: the other processes of its PID namespace
     /// have ended, what was made in the upper directory for mounts is gone, and so is its cgroup.
     pub fn wait(&self) -> Result<Exit, SandboxError> {
-        let mut outcome = self.end.wait();
+        let mut outcome = self.reaper.wait();
         let outcome = outcome.as_mut().expect("waited for");
         if let Some(error) = outcome.cleanup.take() {
             return Err(error);
@@ -125,7 +154,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         // It has ended already, or ends now; there is nobody to tell of a failure.
         let _ = self.kill();
-        drop(self.end.wait());
+        drop(self.reaper.wait());
     }
 }
 

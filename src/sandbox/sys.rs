@@ -229,13 +229,26 @@ pub(super) fn exit(code: i32) -> Infallible {
     }
 }
 
-/// Blocks every signal in the calling thread for the rest of its life.
-pub(super) fn block_signals() {
-    // SAFETY: a local set, filled before it is used; only this thread's mask changes.
-    unsafe {
-        let mut all: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&raw mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+/// Every signal is blocked in the calling thread as long as this lives.
+pub(super) struct SignalsBlocked(libc::sigset_t);
+
+impl SignalsBlocked {
+    pub(super) fn new() -> Self {
+        // SAFETY: local sets, filled before they are used; only this thread's mask changes.
+        unsafe {
+            let (mut all, mut before): (libc::sigset_t, libc::sigset_t) =
+                (std::mem::zeroed(), std::mem::zeroed());
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Self(before)
+        }
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: the set that the thread had.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut()) };
     }
 }
 
@@ -411,6 +424,20 @@ pub(super) mod bpf {
         flags: u32,
     }
 
+    /// `union bpf_attr` as far as BPF_PROG_QUERY needs it.
+    #[repr(C)]
+    struct Query {
+        target: u32,
+        kind: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        ids: u64,
+        count: u32,
+        padding: u32,
+    }
+
+    const DEVICE: u32 = 6;
+
     fn call<T>(command: usize, attribute: &T) -> io::Result<usize> {
         let arguments = [command, &raw const *attribute as usize, size_of::<T>(), 0, 0, 0];
         // SAFETY: an attribute of the length given whose pointers the callers below keep alive.
@@ -440,7 +467,6 @@ pub(super) mod bpf {
     /// Attaches a device program to a cgroup2 directory.
     pub(in crate::sandbox) fn attach(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
         const PROG_ATTACH: usize = 8;
-        const DEVICE: u32 = 6;
         const ALLOW_MULTI: u32 = 2;
         let attribute = Attach {
             target: cgroup.as_raw_fd() as u32,
@@ -449,5 +475,24 @@ pub(super) mod bpf {
             flags: ALLOW_MULTI,
         };
         call(PROG_ATTACH, &attribute).map(drop)
+    }
+
+    /// How many device programs are attached to a cgroup2 directory itself.
+    pub(in crate::sandbox) fn attached(cgroup: BorrowedFd<'_>) -> io::Result<u32> {
+        const PROG_QUERY: usize = 16;
+        let mut attribute = Query {
+            target: cgroup.as_raw_fd() as u32,
+            kind: DEVICE,
+            query_flags: 0,
+            attach_flags: 0,
+            ids: 0,
+            count: 0,
+            padding: 0,
+        };
+        let arguments = [PROG_QUERY, &raw mut attribute as usize, size_of::<Query>(), 0, 0, 0];
+        // SAFETY: an attribute of the length given, which the kernel writes the count to; there is
+        // no room for ids, and none are asked for.
+        unsafe { syscall(libc::SYS_bpf, arguments) }?;
+        Ok(attribute.count)
     }
 }
